@@ -1,0 +1,68 @@
+"""The errors of Tatami: each says where, what was expected, what came, and what would fix it.
+
+All of them derive from `TatamiError`, so ``except TatamiError`` catches everything that a user can
+act on and nothing else. The command line prints them as one sentence without a traceback.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class TatamiError(Exception):
+    """Base of every error that Tatami raises on purpose."""
+
+
+class SettingError(TatamiError, ValueError):
+    """A setting of a layer, an optimiser, a command … has a value that it cannot have."""
+
+
+class ShapeError(TatamiError, ValueError):
+    """Two shapes that have to agree do not."""
+
+
+class UnknownNameError(TatamiError, LookupError):
+    """A name that is not in the list of known names."""
+
+
+class DataError(TatamiError):
+    """Data that cannot be used: missing, truncated, out of range, not finite."""
+
+
+class CheckpointError(TatamiError):
+    """A checkpoint that is truncated, altered, of an unknown version or for another network."""
+
+
+class NotFiniteError(TatamiError, ArithmeticError):
+    """NaN or infinity where a number was expected."""
+
+
+class MissingExtraError(TatamiError, ImportError):
+    """A feature needs a package that only an optional extra installs."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Return the error for ``name``, with the nearest known name as a suggestion.
+
+    >>> print(unknown_name("optimizer", "adm", ["sgd", "adam", "adamw"]))
+    unknown optimizer 'adm': did you mean 'adam'? Known: adam, adamw, sgd
+    """
+    choices = sorted(known)
+    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    suggestion = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return UnknownNameError(f"unknown {kind} {name!r}: {suggestion}Known: {', '.join(choices)}")
+
+
+def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import ``module``, or say which extra of Tatami installs it.
+
+    ``purpose`` completes the sentence "… is needed to draw curves".
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"{package} is needed {purpose} and is not installed; install it with: pip install 'tatami[{extra}]'"
+        ) from error

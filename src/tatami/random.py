@@ -1,0 +1,122 @@
+"""Random numbers that are a pure function of where they are used.
+
+One counter-based generator, Philox4x32-10, serves initial values, shuffling and dropout. It keeps no
+state: the number at position ``i`` of a stream depends on nothing but the seed, the epoch, the step, the
+name of the stream and ``i``. A mask is therefore the same on every backend, for every number of threads,
+and after a run that was killed and resumed.
+
+Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The layout of
+the counter is ours: (block, step, epoch, CRC-32 of the stream's name); the key is the 64-bit seed.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.errors import SettingError
+
+MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+WORD = 0xFFFFFFFF
+LOW_WORD = np.uint64(WORD)
+HALF = np.uint64(32)
+
+
+def philox4x32(
+    counter: tuple[NDArray[np.uint32], ...], key: tuple[int, int]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
+    """Turn four arrays of counter words and a key of two words into four arrays of random words.
+
+    One round maps (c0, c1, c2, c3) to (hi(M1·c2) ⊕ c1 ⊕ k0, lo(M1·c2), hi(M0·c0) ⊕ c3 ⊕ k1, lo(M0·c0)),
+    with hi and lo the halves of the 64-bit product; after each of the ten rounds the key words grow by
+    two constants.
+
+    >>> zero = np.zeros(1, np.uint32)
+    >>> [hex(word[0]) for word in philox4x32((zero, zero, zero, zero), (0, 0))]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    c0, c1, c2, c3 = (words.astype(np.uint64) for words in counter)
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        product0 = MULTIPLIERS[0] * c0
+        product1 = MULTIPLIERS[1] * c2
+        c0, c1, c2, c3 = (
+            (product1 >> HALF) ^ c1 ^ np.uint64(k0),
+            product1 & LOW_WORD,
+            (product0 >> HALF) ^ c3 ^ np.uint64(k1),
+            product0 & LOW_WORD,
+        )
+        k0, k1 = (k0 + KEY_INCREMENTS[0]) & WORD, (k1 + KEY_INCREMENTS[1]) & WORD
+    return c0.astype(np.uint32), c1.astype(np.uint32), c2.astype(np.uint32), c3.astype(np.uint32)
+
+
+@dataclass(frozen=True)
+class RandomKey:
+    """Where in a run random numbers are drawn: the seed, the epoch and the step.
+
+    Streams are told apart by name, so that two layers never share a mask:
+
+    >>> key = RandomKey(seed=1, epoch=0, step=3)
+    >>> key.permutation("shuffle", 5)
+    array([4, 1, 3, 0, 2])
+    >>> key.keep_mask("dropout", (2, 4), ratio=0.5).shape
+    (2, 4)
+    """
+
+    seed: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit into the words of the counter."""
+        for field, value, bits in (("seed", self.seed, 64), ("epoch", self.epoch, 32), ("step", self.step, 32)):
+            if not 0 <= value < 2**bits:
+                raise SettingError(f"random key: {field} must be between 0 and 2^{bits} - 1, got {value}")
+
+    def bits(self, stream: str, count: int) -> NDArray[np.uint32]:
+        """Return the first ``count`` 32-bit words of a stream."""
+        blocks = -(-count // 4)
+        if blocks > WORD:
+            raise SettingError(f"random stream {stream!r}: at most 2^34 words, asked for {count}")
+        block = np.arange(blocks, dtype=np.uint32)
+        counter = (
+            block,
+            np.full_like(block, self.step),
+            np.full_like(block, self.epoch),
+            np.full_like(block, zlib.crc32(stream.encode())),
+        )
+        words = philox4x32(counter, (self.seed & WORD, self.seed >> 32))
+        return np.stack(words, axis=1).reshape(-1)[:count]
+
+    def uniform(self, stream: str, shape: Sequence[int]) -> NDArray[np.float64]:
+        """Return numbers uniform in [0, 1): the upper 24 bits of each word, times 2⁻²⁴."""
+        return ((self.bits(stream, prod(shape)) >> np.uint32(8)) * 2.0**-24).reshape(tuple(shape))
+
+    def normal(self, stream: str, shape: Sequence[int]) -> NDArray[np.float64]:
+        """Return standard normal numbers by Box and Muller's r·cos θ, r·sin θ with r = √(-2 ln(1 - u))."""
+        count = prod(shape)
+        pairs = -(-count // 2)
+        uniforms = self.uniform(stream, (2, pairs))
+        radius = np.sqrt(-2.0 * np.log1p(-uniforms[0]))
+        angle = 2.0 * np.pi * uniforms[1]
+        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count].reshape(tuple(shape))
+
+    def permutation(self, stream: str, count: int) -> NDArray[np.int64]:
+        """Return the numbers 0 … count - 1 in random order: the order of 64-bit random keys."""
+        high, low = self.bits(stream, 2 * count).reshape(2, count).astype(np.uint64)
+        return np.argsort((high << HALF) | low, kind="stable").astype(np.int64)
+
+    def keep_mask(self, stream: str, shape: Sequence[int], ratio: float) -> NDArray[np.bool_]:
+        """Return a mask that is False with probability ``ratio``.
+
+        Compared as integers, so that every backend draws exactly the same mask: kept where the upper
+        24 bits are at least round(ratio · 2²⁴).
+        """
+        threshold = np.uint32(round(ratio * 2**24))
+        kept: NDArray[np.bool_] = (self.bits(stream, prod(shape)) >> np.uint32(8)) >= threshold
+        return kept.reshape(tuple(shape))
