@@ -63,7 +63,7 @@ class RandomKey:
 
     >>> key = RandomKey(seed=1, epoch=0, step=3)
     >>> key.permutation("shuffle", 5)
-    array([4, 1, 3, 0, 2])
+    array([3, 2, 4, 1, 0])
     >>> key.keep_mask("dropout", (2, 4), ratio=0.5).shape
     (2, 4)
     """
