@@ -65,7 +65,7 @@ def resolve_padding(padding: Padding, kernel: Shape, dilation: Shape, layer: str
         raise SettingError(f"{layer}: padding must be 'valid', 'same', numbers or pairs, got {padding!r}")
     if isinstance(padding, int):
         return ((padding, padding),) * rank
-    entries = tuple(padding)
+    entries: tuple[int | Sequence[int], ...] = tuple(padding)
     if len(entries) != rank:
         raise SettingError(
             f"{layer}: padding has {len(entries)} entries, the input has {rank} spatial axes; "
@@ -73,7 +73,7 @@ def resolve_padding(padding: Padding, kernel: Shape, dilation: Shape, layer: str
         )
     pairs = []
     for entry in entries:
-        pair = (entry, entry) if isinstance(entry, int) else tuple(entry)
+        pair: Shape = (entry, entry) if isinstance(entry, int) else tuple(entry)
         if len(pair) != 2:
             raise SettingError(f"{layer}: padding of an axis is a number or a (before, after) pair, got {entry!r}")
         pairs.append((pair[0], pair[1]))

@@ -95,7 +95,8 @@ class RandomKey:
 
     def uniform(self, stream: str, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return numbers uniform in [0, 1): the upper 24 bits of each word, times 2⁻²⁴."""
-        return ((self.bits(stream, prod(shape)) >> np.uint32(8)) * 2.0**-24).reshape(tuple(shape))
+        upper = (self.bits(stream, prod(shape)) >> np.uint32(8)).astype(np.float64)
+        return (upper * 2.0**-24).reshape(tuple(shape))
 
     def normal(self, stream: str, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return standard normal numbers by Box and Muller's r·cos θ, r·sin θ with r = √(-2 ln(1 - u))."""

@@ -1,0 +1,35 @@
+"""The layers: each a frozen dataclass of settings with a forward and a hand-derived backward."""
+
+from tatami.layers.activations import Activation, Identity, ReLU, Sigmoid, Softmax, Step, Tanh
+from tatami.layers.base import Backward, Context, Forward, Layer
+from tatami.layers.convolution import Convolution
+from tatami.layers.dense import Dense, Flatten
+from tatami.layers.dropout import Dropout
+from tatami.layers.merge import Add, Concatenate
+from tatami.layers.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, L2Pool, LpPool, MaxPool
+
+__all__ = [
+    "Activation",
+    "Add",
+    "AveragePool",
+    "Backward",
+    "Concatenate",
+    "Context",
+    "Convolution",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Forward",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Identity",
+    "L2Pool",
+    "Layer",
+    "LpPool",
+    "MaxPool",
+    "ReLU",
+    "Sigmoid",
+    "Softmax",
+    "Step",
+    "Tanh",
+]
