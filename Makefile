@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer:
+#   make train    creates .venv, installs Tatami, trains on the digits that travel in the package
+#   make test     creates .venv, installs Tatami and the test tools, runs every check
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help train test format clean
+
+help:
+	@echo "make train    install into $(VENV) and train on the digits in the package"
+	@echo "make test     install into $(VENV) with the test tools and run every check"
+	@echo "make format   let ruff mend the layout of the sources"
+	@echo "make clean    remove $(VENV) and everything that can be made again"
+
+# The environment is complete only when the last line has run; an interrupted start is repeated.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tatami needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+train: $(VENV)/.created
+	$(PIP) '.[plot]'
+	$(BIN)/tatami train digits
+
+# The package is installed, not linked, so that the checks see what a user gets; pip builds it anew from the
+# sources each time. PYTHONPATH is emptied so that nothing but the installed copy can be imported.
+test: export PYTHONPATH :=
+test: $(VENV)/.created
+	$(PIP) '.[test]'
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov=tatami tatami tests
+
+format: $(VENV)/.created
+	$(PIP) '.[test]'
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
