@@ -1,0 +1,248 @@
+"""The pictures of a run, drawn with matplotlib (extra ``plot``) into PNG files.
+
+Nothing here opens a window: figures are made for the Agg canvas directly and leave matplotlib's global state,
+and a user's own figures, alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.errors import import_extra
+from tatami.training.history import History
+
+BLUE, ORANGE, GREY, INK = "#2a6f97", "#d97706", "#9ca3af", "#1f2933"
+RED = "#b91c1c"
+PURPOSE = "to draw the pictures of a run"
+RESOLUTION = 150
+WORST_COLUMNS = 6
+MOST_CELLS_WITH_NUMBERS = 26
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class WorstImage:
+    """An image and how the model misjudged it.
+
+    Args:
+        image: (C, H, W) or (H, W), any range of numbers.
+        true_class: name of its label.
+        predicted_class: name of the class with the highest probability.
+        true_probability: what the model gave the true class.
+        predicted_probability: what it gave the predicted class.
+    """
+
+    image: NDArray[Any]
+    true_class: str
+    predicted_class: str
+    true_probability: float
+    predicted_probability: float
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure on an Agg canvas."""
+    figure_module = import_extra("matplotlib.figure", "plot", PURPOSE)
+    agg = import_extra("matplotlib.backends.backend_agg", "plot", PURPOSE)
+    figure = figure_module.Figure(figsize=(width, height), layout="constrained")
+    agg.FigureCanvasAgg(figure)
+    return figure
+
+
+def styled() -> Any:
+    """Return a context in which matplotlib draws in our style."""
+    return import_extra("matplotlib", "plot", PURPOSE).rc_context(STYLE)
+
+
+def draw_curves(history: History, path: Path, title: str = "") -> None:
+    """Draw loss and accuracy over the epochs, training and (if there is one) validation.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    with styled():
+        figure = new_figure(9, 3.6)
+        loss_axes, accuracy_axes = figure.subplots(1, 2)
+        epochs = history.column("epoch")
+        draw_pair(loss_axes, epochs, history.column("loss"), history.column("validation_loss"))
+        accuracies = [100 * value for value in history.column("accuracy")]
+        validations = [
+            None if value is None else 100 * value for value in history.column("validation_accuracy")
+        ]
+        draw_pair(accuracy_axes, epochs, accuracies, validations)
+        loss_axes.set_title("Loss")
+        accuracy_axes.set_title("Accuracy in %")
+        positive = [value for value in history.column("loss") if value > 0]
+        if positive and max(positive) > 20 * min(positive):
+            ticker = import_extra("matplotlib.ticker", "plot", PURPOSE)
+            loss_axes.set_yscale("log")
+            loss_axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        else:
+            loss_axes.set_ylim(bottom=0)
+        best = history.best_epoch
+        if best is not None:
+            mark_best(
+                accuracy_axes,
+                loss_axes,
+                best,
+                validations[best - 1],
+                history.column("validation_loss")[best - 1],
+            )
+        loss_axes.legend(loc="upper right")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        figure.savefig(path, dpi=RESOLUTION)
+
+
+def draw_pair(
+    axes: Any, epochs: Sequence[int], training: Sequence[float], validation: Sequence[float | None]
+) -> None:
+    """Draw a training curve and its validation curve."""
+    ticker = import_extra("matplotlib.ticker", "plot", PURPOSE)
+    marker = "o" if len(epochs) <= 30 else None
+    axes.plot(epochs, training, color=BLUE, marker=marker, markersize=3.5, label="training")
+    if any(value is not None for value in validation):
+        known = [np.nan if value is None else value for value in validation]
+        axes.plot(epochs, known, color=ORANGE, marker=marker, markersize=3.5, label="validation")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    if len(epochs) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+
+
+def mark_best(accuracy_axes: Any, loss_axes: Any, epoch: int, accuracy: float | None, loss: float) -> None:
+    """Circle the epoch whose weights were kept as the best."""
+    ring = {
+        "marker": "o",
+        "markersize": 9,
+        "markerfacecolor": "none",
+        "markeredgecolor": INK,
+        "linestyle": "none",
+    }
+    loss_axes.plot([epoch], [loss], label=f"best, epoch {epoch}", **ring)
+    if accuracy is not None:
+        accuracy_axes.plot([epoch], [accuracy], **ring)
+
+
+def draw_confusion(
+    confusion: NDArray[np.int64], class_names: Sequence[str], path: Path, title: str = ""
+) -> None:
+    """Draw a confusion matrix: rows are true classes, columns predicted ones, colour the share of the row.
+
+    Args:
+        confusion: (classes, classes) counts.
+        class_names: names in the order of the labels.
+        path: PNG to write.
+        title: stands above the picture.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    count = len(class_names)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    longest = max(len(name) for name in class_names)
+    side = float(np.clip(0.42 * count + 1.6, 3.4, 14))
+    with styled():
+        figure = new_figure(side + 0.07 * longest + 0.6, side + 0.3)
+        axes = figure.subplots()
+        axes.grid(False)
+        # The square root brings out the few errors, which on a linear scale all look like zero.
+        picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+        names = [name if len(name) <= 18 else name[:17] + "…" for name in class_names]
+        axes.set_xticks(range(count), names, rotation=90 if longest > 3 else 0)
+        axes.set_yticks(range(count), names)
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(title or "Confusion matrix")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        if count <= MOST_CELLS_WITH_NUMBERS:
+            write_counts(axes, confusion, shares)
+        bar = figure.colorbar(picture, ax=axes, shrink=0.75, pad=0.02)
+        steps = np.array([0, 0.01, 0.05, 0.2, 0.5, 1])
+        bar.set_ticks(list(np.sqrt(steps)), labels=[f"{100 * step:g} %" for step in steps])
+        bar.outline.set_visible(False)
+        bar.set_label("share of the true class")
+        figure.savefig(path, dpi=RESOLUTION)
+
+
+def write_counts(axes: Any, confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+    """Write the counts into the cells that are not empty; errors stand out in red."""
+    for row, column in np.argwhere(confusion > 0):
+        dark = np.sqrt(shares[row, column]) > 0.6
+        colour = "white" if dark else (INK if row == column else RED)
+        axes.text(
+            column, row, int(confusion[row, column]), ha="center", va="center", fontsize=8, color=colour,
+            fontweight="normal" if row == column else "bold",
+        )  # fmt: skip
+
+
+def draw_worst(worst: Sequence[WorstImage], path: Path, title: str = "") -> None:
+    """Draw the images whose true class got the lowest probability, the worst first.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    columns = min(WORST_COLUMNS, max(len(worst), 1))
+    rows = max(1, -(-len(worst) // columns))
+    with styled():
+        figure = new_figure(max(1.55 * columns, 3.4), 2.05 * rows + 0.45)
+        grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).reshape(-1)
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, entry in zip(grid, worst, strict=False):
+            wrong = entry.true_class != entry.predicted_class
+            axes.imshow(to_picture(entry.image), cmap="gray_r", interpolation="nearest")
+            axes.set_title(
+                f"saw {shorten(entry.predicted_class)}: {100 * entry.predicted_probability:.0f} %",
+                color=RED if wrong else INK,
+                loc="center",
+                pad=3,
+            )
+            axes.text(
+                0.5, -0.04, f"is {shorten(entry.true_class)}: {100 * entry.true_probability:.1f} %",
+                transform=axes.transAxes, ha="center", va="top", fontsize=8,
+            )  # fmt: skip
+        figure.suptitle(title or "Worst test images: what the model saw", x=0.01, ha="left", fontsize=10)
+        figure.savefig(path, dpi=RESOLUTION)
+
+
+def shorten(name: str, length: int = 12) -> str:
+    """Cut a long class name."""
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def to_picture(image: NDArray[Any]) -> NDArray[np.float64]:
+    """Turn (C, H, W), (C, W) or (H, W) numbers into what imshow draws, stretched to 0 … 1."""
+    values = np.asarray(image, dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    values = (values - low) / ((high - low) or 1.0)
+    if values.ndim == 1:
+        return values[None, :]
+    if values.ndim == 3:
+        if values.shape[0] == 3:
+            # gray_r is for one channel only; colour is shown as it is
+            return np.moveaxis(values, 0, -1)
+        return np.asarray(values[0])
+    return values
