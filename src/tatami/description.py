@@ -44,7 +44,9 @@ class Described:
     def to_json(self) -> dict[str, Any]:
         """Return the class's name and its settings as plain JSON values."""
         settings = {
-            field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self) if field.init  # type: ignore[arg-type]
+            field.name: plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.init  # type: ignore[arg-type]
         }
         return {"type": type(self).__name__, **settings}
 
@@ -71,7 +73,9 @@ def plain(value: Any) -> Any:
 def build(data: Any, family: str, members: Mapping[str, type[Described]], depth: int) -> Described:
     """Build one described object from plain JSON values."""
     if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
-        raise SettingError(f"a {family or 'setting'} is described by an object with a 'type', got {data!r:.80}")
+        raise SettingError(
+            f"a {family or 'setting'} is described by an object with a 'type', got {data!r:.80}"
+        )
     name = data["type"]
     if name not in members:
         raise unknown_name(family or "type", name, members)

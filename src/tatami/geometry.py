@@ -75,7 +75,9 @@ def resolve_padding(padding: Padding, kernel: Shape, dilation: Shape, layer: str
     for entry in entries:
         pair: Shape = (entry, entry) if isinstance(entry, int) else tuple(entry)
         if len(pair) != 2:
-            raise SettingError(f"{layer}: padding of an axis is a number or a (before, after) pair, got {entry!r}")
+            raise SettingError(
+                f"{layer}: padding of an axis is a number or a (before, after) pair, got {entry!r}"
+            )
         pairs.append((pair[0], pair[1]))
     return tuple(pairs)
 
@@ -161,7 +163,9 @@ class Geometry:
         check_positive((self.groups,), "groups", layer)
         for pair in self.padding:
             if not all(is_whole(side) and 0 <= side <= LARGEST_SIZE for side in pair):
-                raise SettingError(f"{layer}: padding must be whole numbers from 0 to {LARGEST_SIZE}, got {pair}")
+                raise SettingError(
+                    f"{layer}: padding must be whole numbers from 0 to {LARGEST_SIZE}, got {pair}"
+                )
         if self.channels % self.groups or self.filters % self.groups:
             raise SettingError(
                 f"{layer}: groups must divide the input channels and the filters, got groups={self.groups}, "
@@ -231,7 +235,9 @@ class Geometry:
 
     def interior_slices(self) -> tuple[slice, ...]:
         """Slices that cut the input out of its padded version."""
-        return tuple(slice(before, before + n) for n, (before, _) in zip(self.size, self.padding, strict=True))
+        return tuple(
+            slice(before, before + n) for n, (before, _) in zip(self.size, self.padding, strict=True)
+        )
 
     def require_input_in_every_window(self, layer: str) -> None:
         """Raise if some window lies wholly in the padding: a pooling has nothing to look at there."""

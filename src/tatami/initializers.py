@@ -78,9 +78,13 @@ class Given(Initializer):
         try:
             values = np.array(self.values, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise SettingError(f"{stream}: given initial values are not a regular array of numbers") from error
+            raise SettingError(
+                f"{stream}: given initial values are not a regular array of numbers"
+            ) from error
         if values.shape != spec.shape:
-            raise ShapeError(f"{stream}: given initial values have shape {values.shape}, expected {spec.shape}")
+            raise ShapeError(
+                f"{stream}: given initial values have shape {values.shape}, expected {spec.shape}"
+            )
         return values
 
 
@@ -120,9 +124,13 @@ class Scaled(Initializer):
     def __post_init__(self) -> None:
         """Check the two choices."""
         if self.distribution not in ("normal", "uniform"):
-            raise SettingError(f"{type(self).__name__}: distribution must be 'normal' or 'uniform', got {self.distribution!r}")
+            raise SettingError(
+                f"{type(self).__name__}: distribution must be 'normal' or 'uniform', got {self.distribution!r}"
+            )
         if self.fan not in ("in", "out", "average"):
-            raise SettingError(f"{type(self).__name__}: fan must be 'in', 'out' or 'average', got {self.fan!r}")
+            raise SettingError(
+                f"{type(self).__name__}: fan must be 'in', 'out' or 'average', got {self.fan!r}"
+            )
 
     def gain(self) -> float:
         """Return the variance that n units should share."""

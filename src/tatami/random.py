@@ -74,7 +74,11 @@ class RandomKey:
 
     def __post_init__(self) -> None:
         """Refuse what does not fit into the words of the counter."""
-        for field, value, bits in (("seed", self.seed, 64), ("epoch", self.epoch, 32), ("step", self.step, 32)):
+        for field, value, bits in (
+            ("seed", self.seed, 64),
+            ("epoch", self.epoch, 32),
+            ("step", self.step, 32),
+        ):
             if not 0 <= value < 2**bits:
                 raise SettingError(f"random key: {field} must be between 0 and 2^{bits} - 1, got {value}")
 

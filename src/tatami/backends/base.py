@@ -49,7 +49,9 @@ class Backend(Protocol):
         """Return the maximum of every window and the number of the tap where it first stands, row by row."""
         ...
 
-    def max_pool_gradient(self, dy: Array, x: Array, y: Array, winner: Array, geometry: Geometry, ties: TieRule) -> Array:
+    def max_pool_gradient(
+        self, dy: Array, x: Array, y: Array, winner: Array, geometry: Geometry, ties: TieRule
+    ) -> Array:
         """Return dx: every dy goes to the maxima of its window, by the rule for ties."""
         ...
 
@@ -65,7 +67,9 @@ class Backend(Protocol):
         """Return (m Σ |x|^p)^(1/p) of every window, m = 1 / |window| if normalised, else 1."""
         ...
 
-    def lp_pool_gradient(self, dy: Array, x: Array, y: Array, geometry: Geometry, p: float, normalise: bool) -> Array:
+    def lp_pool_gradient(
+        self, dy: Array, x: Array, y: Array, geometry: Geometry, p: float, normalise: bool
+    ) -> Array:
         """Return dx = m·sign(x)·(|x| / y)^(p - 1)·dy, summed over the windows that hold x."""
         ...
 

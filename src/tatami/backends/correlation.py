@@ -33,7 +33,9 @@ def pad(x: Array, geometry: Geometry, value: float = 0.0) -> Array:
     return np.pad(x, ((0, 0), (0, 0), *geometry.padding), constant_values=value)
 
 
-def check_shapes(geometry: Geometry, x: Array | None = None, weight: Array | None = None, dy: Array | None = None) -> None:
+def check_shapes(
+    geometry: Geometry, x: Array | None = None, weight: Array | None = None, dy: Array | None = None
+) -> None:
     """Raise unless the arrays that are given have the shapes that the geometry says."""
     expectations = (
         ("x", x, geometry.input_shape, True),
@@ -46,7 +48,9 @@ def check_shapes(geometry: Geometry, x: Array | None = None, weight: Array | Non
         actual = array.shape[1:] if batched else array.shape
         if actual != shape:
             expected = ("N", *shape) if batched else shape
-            raise ShapeError(f"correlation: {name} should have shape {expected}, got {array.shape} ({geometry})")
+            raise ShapeError(
+                f"correlation: {name} should have shape {expected}, got {array.shape} ({geometry})"
+            )
 
 
 # ---- the direct sum ----------------------------------------------------------------------------------------
@@ -142,7 +146,9 @@ def im2col(x: Array, geometry: Geometry) -> Array:
     check_shapes(geometry, x=x)
     padded = pad(x, geometry)
     # (N, *output_size, C, *kernel): rows in front, columns behind.
-    windows = np.empty((x.shape[0], *geometry.output_size, geometry.channels, *geometry.kernel), dtype=x.dtype)
+    windows = np.empty(
+        (x.shape[0], *geometry.output_size, geometry.channels, *geometry.kernel), dtype=x.dtype
+    )
     for tap in geometry.taps():
         seen = padded[(EVERY_EXAMPLE, EVERY_EXAMPLE, *geometry.tap_slices(tap))]
         entry: Index = (..., EVERY_EXAMPLE, *tap)
@@ -185,7 +191,9 @@ def correlate_im2col(x: Array, weight: Array, geometry: Geometry) -> Array:
     check_shapes(geometry, x=x, weight=weight)
     rows = [
         windows @ filters.T  # (N·OH·OW, C·FH·FW / groups) @ (C·FH·FW / groups, K / groups)
-        for windows, filters in zip(grouped_columns(x, geometry), grouped_filters(weight, geometry), strict=True)
+        for windows, filters in zip(
+            grouped_columns(x, geometry), grouped_filters(weight, geometry), strict=True
+        )
     ]
     y = np.concatenate(rows, axis=1).reshape(x.shape[0], *geometry.output_size, geometry.filters)
     return np.ascontiguousarray(np.moveaxis(y, -1, 1))

@@ -26,7 +26,9 @@ Array = NDArray[Any]
 def stack_taps(x: Array, geometry: Geometry, padding_value: float) -> Array:
     """Return what every tap of the window sees: (taps, N, C, *output_size), taps row by row."""
     if x.shape[1:] != geometry.input_shape:
-        raise ShapeError(f"pooling: x should have shape {('N', *geometry.input_shape)}, got {x.shape} ({geometry})")
+        raise ShapeError(
+            f"pooling: x should have shape {('N', *geometry.input_shape)}, got {x.shape} ({geometry})"
+        )
     padded = pad(x, geometry, padding_value)
     return np.stack([padded[where] for where in tap_positions(geometry)])
 
@@ -59,7 +61,9 @@ def max_pool(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     return np.take_along_axis(seen, winner[np.newaxis], axis=0)[0], winner
 
 
-def max_pool_gradient(dy: Array, x: Array, y: Array, winner: Array, geometry: Geometry, ties: TieRule) -> Array:
+def max_pool_gradient(
+    dy: Array, x: Array, y: Array, winner: Array, geometry: Geometry, ties: TieRule
+) -> Array:
     """Return dx of `max_pool`.
 
     Forward: ``y[i] = x[winner(i)]``, so ``dx[winner(i)] += dy[i]`` and nothing elsewhere. Where several entries share

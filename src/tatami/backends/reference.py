@@ -61,7 +61,9 @@ class ReferenceBackend:
         """Return maxima and winners."""
         return pooling.max_pool(x, geometry)
 
-    def max_pool_gradient(self, dy: Array, x: Array, y: Array, winner: Array, geometry: Geometry, ties: TieRule) -> Array:
+    def max_pool_gradient(
+        self, dy: Array, x: Array, y: Array, winner: Array, geometry: Geometry, ties: TieRule
+    ) -> Array:
         """Return dx of the max pooling."""
         return pooling.max_pool_gradient(dy, x, y, winner, geometry, ties)
 
@@ -77,7 +79,9 @@ class ReferenceBackend:
         """Return p-norms."""
         return pooling.lp_pool(x, geometry, p, normalise)
 
-    def lp_pool_gradient(self, dy: Array, x: Array, y: Array, geometry: Geometry, p: float, normalise: bool) -> Array:
+    def lp_pool_gradient(
+        self, dy: Array, x: Array, y: Array, geometry: Geometry, p: float, normalise: bool
+    ) -> Array:
         """Return dx of the Lp pooling."""
         return pooling.lp_pool_gradient(dy, x, y, geometry, p, normalise)
 

@@ -26,13 +26,17 @@ class Activation(Layer):
     def derivative(self, ops: Backend, x: Array, y: Array) -> Array:
         """Return f′(x), with y = f(x) at hand."""
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return y = f(x)."""
         (x,) = inputs
         y = self.function(ops, x)
         return Forward(y, saved={"x": x, "y": y})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx = f′(x)·dy of ``y = f(x)``."""
         return Backward((self.derivative(ops, saved["x"], saved["y"]) * dy,))
 
@@ -131,13 +135,17 @@ class Softmax(Layer):
         """Return the input's shape."""
         return only_input(self, input_shapes)
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the probabilities."""
         (x,) = inputs
         y = softmax(ops, x)
         return Forward(y, saved={"y": y})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx. ∂y(k)/∂x(j) = y(k)·([k = j] - y(j)), so dx(j) = y(j)·(dy(j) - Σ_k dy(k)·y(k))."""
         y = saved["y"]
         return Backward((y * (dy - ops.xp.sum(dy * y, axis=1, keepdims=True)),))

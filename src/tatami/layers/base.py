@@ -72,11 +72,15 @@ class Layer(Described, family="layer"):
         """Return the state that the layer starts from, as NumPy arrays in float64."""
         return {}
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Compute the output from the inputs, arrays of shape (N, *input_shape)."""
         raise NotImplementedError
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Compute the gradients from dy, the gradient of the loss with respect to the output."""
         raise NotImplementedError
 
@@ -100,5 +104,7 @@ class Layer(Described, family="layer"):
 def only_input(layer: Layer, input_shapes: tuple[Shape, ...]) -> Shape:
     """Return the one input shape of a layer that takes a single input."""
     if len(input_shapes) != 1:
-        raise ShapeError(f"{layer.label}: takes one input, got {len(input_shapes)}; merge them with Add or Concatenate")
+        raise ShapeError(
+            f"{layer.label}: takes one input, got {len(input_shapes)}; merge them with Add or Concatenate"
+        )
     return input_shapes[0]

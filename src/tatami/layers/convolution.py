@@ -83,7 +83,9 @@ class Convolution(Layer):
             specs["bias"] = ParameterSpec((self.filters,), self.bias_initializer, fan_in, fan_out)
         return specs
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return u = F ⋆ x + b."""
         (x,) = inputs
         geometry = self.window(x.shape[1:])
@@ -92,7 +94,9 @@ class Convolution(Layer):
             u = u + along_channels(ops, parameters["bias"], u)
         return Forward(u, saved={"x": x})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return the gradients of ``u = correlate(x, weight) + bias``.
 
         bias: it is added at every position, so its gradient sums dy over examples and positions.
@@ -115,7 +119,11 @@ class Convolution(Layer):
         kernel = self.kernel if isinstance(self.kernel, int) else by_axis(tuple(self.kernel))
         parts = [f"{self.filters} filters {kernel}"]
         defaults = {"stride": 1, "padding": "valid", "dilation": 1, "groups": 1, "bias": True}
-        parts += [f"{name} {plain(getattr(self, name))}" for name, default in defaults.items() if getattr(self, name) != default]
+        parts += [
+            f"{name} {plain(getattr(self, name))}"
+            for name, default in defaults.items()
+            if getattr(self, name) != default
+        ]
         return ", ".join(parts)
 
 

@@ -38,19 +38,25 @@ class Dense(Layer):
         """Return (units,)."""
         shape = only_input(self, input_shapes)
         if len(shape) != 1:
-            raise ShapeError(f"{self.label}: expected a flat input (features,), got {shape}; put a Flatten before it")
+            raise ShapeError(
+                f"{self.label}: expected a flat input (features,), got {shape}; put a Flatten before it"
+            )
         check_positive((self.units,), "units", self.label)
         return (self.units,)
 
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return weight (units, features) and bias (units,)."""
         (features,) = only_input(self, input_shapes)
-        specs = {"weight": ParameterSpec((self.units, features), self.weight_initializer, features, self.units)}
+        specs = {
+            "weight": ParameterSpec((self.units, features), self.weight_initializer, features, self.units)
+        }
         if self.bias:
             specs["bias"] = ParameterSpec((self.units,), self.bias_initializer, features, self.units)
         return specs
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return u = x Wᵀ + b for every row x."""
         (x,) = inputs
         u = ops.matmul(x, parameters["weight"].T)
@@ -58,7 +64,9 @@ class Dense(Layer):
             u = u + parameters["bias"]
         return Forward(u, saved={"x": x})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return the gradients of ``u = x @ weight.T + bias``.
 
         dx = dy W, dweight = dyᵀ x (Arai: δ(k)·v(i), summed over the batch), dbias = Σ_n dy.
@@ -100,11 +108,15 @@ class Flatten(Layer):
         """Return (C·H·W,)."""
         return (prod(only_input(self, input_shapes)),)
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the vectors."""
         (x,) = inputs
         return Forward(ops.xp.reshape(x, (x.shape[0], prod(x.shape[1:]))), saved={"x": x})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx of ``v = reshape(x)``: the same numbers in the map's shape."""
         return Backward((ops.xp.reshape(dy, saved["x"].shape),))

@@ -43,7 +43,9 @@ class Dropout(Layer):
         """Return the input's shape."""
         return only_input(self, input_shapes)
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return mask·x / (1 - ratio) while training, else x."""
         (x,) = inputs
         if not context.training or self.ratio == 0:
@@ -52,7 +54,9 @@ class Dropout(Layer):
         scale = ops.asarray(kept, "bool") * ops.xp.asarray(1 / (1 - self.ratio), dtype=x.dtype)
         return Forward(x * scale, saved={"scale": scale})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx of ``y = scale * x``: scale * dy, with the same mask."""
         return Backward((dy * saved["scale"] if "scale" in saved else dy,))
 

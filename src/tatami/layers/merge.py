@@ -26,14 +26,20 @@ class Add(Layer):
         """Return the common shape."""
         require_several(self, input_shapes)
         if len(set(input_shapes)) != 1:
-            raise ShapeError(f"{self.label}: all inputs must have one shape, got {', '.join(map(str, input_shapes))}")
+            raise ShapeError(
+                f"{self.label}: all inputs must have one shape, got {', '.join(map(str, input_shapes))}"
+            )
         return input_shapes[0]
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the sum."""
         return Forward(reduce(add, inputs), saved={f"x{number}": x for number, x in enumerate(inputs)})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dy for every input: ∂(x₁ + x₂)/∂x₁ = 1."""
         return Backward((dy,) * len(saved))
 
@@ -56,12 +62,16 @@ class Concatenate(Layer):
             raise ShapeError(f"{self.label}: inputs may differ in their channels (axis 0) only, got {shapes}")
         return (sum(shape[0] for shape in input_shapes), *input_shapes[0][1:])
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the inputs one behind the other."""
         saved = {f"x{number}": x for number, x in enumerate(inputs)}
         return Forward(ops.xp.concat(inputs, axis=1), saved=saved)
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Cut dy where the inputs were joined."""
         pieces, start = [], 0
         for number in range(len(saved)):

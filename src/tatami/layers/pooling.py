@@ -82,13 +82,17 @@ class MaxPool(Pool):
         if self.ties not in TIE_RULES:
             raise unknown_name(f"{self.label}: rule for ties", str(self.ties), TIE_RULES)
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the maxima; keep where they stood."""
         (x,) = inputs
         y, winner = ops.max_pool(x, self.window(x.shape[1:]))
         return Forward(y, saved={"x": x, "y": y, "winner": winner})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx of ``y = x[winner]``: dy goes to the winner, the other entries get nothing."""
         x = saved["x"]
         geometry = self.window(x.shape[1:])
@@ -112,12 +116,16 @@ class AveragePool(Pool):
 
     count_padding: bool = False
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the means."""
         (x,) = inputs
         return Forward(ops.average_pool(x, self.window(x.shape[1:]), self.count_padding), saved={"x": x})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx of ``y = Σ x / |P|``: every entry of the window gets dy / |P|."""
         geometry = self.window(saved["x"].shape[1:])
         return Backward((ops.average_pool_gradient(dy, geometry, self.count_padding),))
@@ -149,13 +157,17 @@ class LpPool(Pool):
         if not isinstance(self.p, int | float) or not 1 <= self.p or not isfinite(self.p):
             raise SettingError(f"{self.label}: p must be a finite number of at least 1, got {self.p!r}")
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the p-norms."""
         (x,) = inputs
         y = ops.lp_pool(x, self.window(x.shape[1:]), self.p, self.normalise)
         return Forward(y, saved={"x": x, "y": y})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx of ``y = (m Σ |x|^p)^(1/p)``: m·sign(x)·(|x| / y)^(p - 1)·dy."""
         x = saved["x"]
         geometry = self.window(x.shape[1:])
@@ -209,12 +221,16 @@ class GlobalAveragePool(GlobalPool):
     Source: DSP's average pooling with one window for the map; Lin, Chen, Yan, "Network in network" (2013).
     """
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the means of the maps."""
         (x,) = inputs
         return Forward(ops.xp.mean(x, axis=tuple(range(2, x.ndim))), saved={"x": x})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx of ``y = Σ x / n``: every position gets dy / n."""
         x = saved["x"]
         share = ops.xp.reshape(dy / prod(x.shape[2:]), (*dy.shape, *(1,) * (x.ndim - 2)))
@@ -229,13 +245,17 @@ class GlobalMaxPool(GlobalPool):
     (64,)
     """
 
-    def forward(self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context) -> Forward:
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
         """Return the maxima of the maps; keep where they stood."""
         (x,) = inputs
         flat = ops.xp.reshape(x, (*x.shape[:2], -1))
         return Forward(ops.xp.max(flat, axis=2), saved={"x": x, "winner": ops.xp.argmax(flat, axis=2)})
 
-    def backward(self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters) -> Backward:
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
         """Return dx of ``y = x[winner]``: dy at the winner, 0 elsewhere."""
         x, winner = saved["x"], saved["winner"]
         positions = ops.xp.arange(prod(x.shape[2:]))

@@ -1,0 +1,208 @@
+"""A program: a network planned for one backend and precision, with a loss. It runs forward and backward passes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.backends import ReferenceBackend
+from tatami.errors import DataError, SettingError, ShapeError, unknown_name
+from tatami.geometry import Shape
+from tatami.losses import Loss, SoftmaxCrossEntropy
+from tatami.network import Network, Parameters
+from tatami.optimizers import Optimizer, OptimizerState
+from tatami.program.layerwise import LayerwiseExecutor
+from tatami.program.results import Kept, Pass, Step, first_not_finite
+from tatami.program.session import LayerwiseSession, StepResult, TrainingSession
+from tatami.random import RandomKey
+
+__all__ = [
+    "Kept",
+    "Pass",
+    "Program",
+    "Step",
+    "StepResult",
+    "TrainingSession",
+    "first_not_finite",
+]
+
+BACKENDS = ("reference",)
+DTYPES = {"f32": "float32", "f64": "float64"}
+PREDICTION_BATCH = 256
+
+
+class Program:
+    """A network planned for a backend.
+
+    Args:
+        network: what to run.
+        loss: what training minimises; softmax cross-entropy by default.
+        backend: 'reference'.
+        precision: 'f32' (default) or 'f64'.
+        threads: number of threads, where the backend has its own; None leaves it to the backend.
+
+    >>> from tatami.layers import Dense, Flatten
+    >>> from tatami.network import Sequential
+    >>> network = Sequential(Flatten(), Dense(3), input_shape=(1, 2, 2))
+    >>> program = Program(network)
+    >>> step = program.train_step(network.initialize(seed=1), np.ones((5, 1, 2, 2)), np.array([0, 1, 2, 0, 1]), keep=True)
+    >>> step.gradients["dense1"]["weight"].shape, step.values["flatten1"].shape
+    ((3, 4), (5, 4))
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss | None = None,
+        backend: str = "reference",
+        precision: str = "f32",
+        threads: int | None = None,
+    ) -> None:
+        """Plan the network."""
+        if backend not in BACKENDS:
+            raise unknown_name("backend", backend, BACKENDS)
+        if precision not in DTYPES:
+            raise unknown_name(f"precision of the {backend} backend", precision, DTYPES)
+        if threads is not None and threads < 1:
+            raise SettingError(f"threads must be at least 1, got {threads}")
+        self.network = network
+        self.loss = SoftmaxCrossEntropy() if loss is None else loss
+        self.backend = backend
+        self.precision = precision
+        self.threads = threads
+        self.dtype = DTYPES[precision]
+        self.executor = LayerwiseExecutor(network, self.loss, ReferenceBackend(), self.dtype)
+
+    def initial_state(self) -> Parameters:
+        """Return the state that layers start from."""
+        return self.network.initial_state(self.dtype)
+
+    def forward(
+        self,
+        parameters: Parameters,
+        x: NDArray[Any],
+        *,
+        training: bool = False,
+        key: RandomKey | None = None,
+        state: Parameters | None = None,
+        keep: bool = False,
+    ) -> Pass:
+        """Run the network forward.
+
+        Args:
+            parameters: layer → name → array, as from ``network.initialize``.
+            x: a batch (N, *input_shape).
+            training: whether dropout drops and statistics are taken from the batch.
+            key: where in the run random numbers are drawn; needed only while training.
+            state: the layers' state; the initial one by default.
+            keep: whether ``values`` holds every intermediate by layer name.
+
+        Returns:
+            `Pass` with ``output`` (for classification the logits) and ``values``.
+        """
+        self.network.check_parameters(parameters)
+        batch = self.check_input(x)
+        carried = self.initial_state() if state is None else state
+        return self.executor.forward(parameters, batch, training, key or RandomKey(), carried, keep)
+
+    def predict(
+        self, parameters: Parameters, x: NDArray[Any], state: Parameters | None = None
+    ) -> NDArray[Any]:
+        """Return probabilities (N, classes) for a loss with softmax, else the outputs; any number of examples.
+
+        Batches are cut inside, so memory stays bounded.
+        """
+        ops = self.executor.ops
+        pieces = [
+            ops.to_numpy(self.loss.predict(ops, self.forward(parameters, piece, state=state).output))
+            for piece in batches_of(self.check_input(x), PREDICTION_BATCH)
+        ]
+        return np.concatenate(pieces)
+
+    def train_step(
+        self,
+        parameters: Parameters,
+        x: NDArray[Any],
+        target: NDArray[Any],
+        *,
+        key: RandomKey | None = None,
+        state: Parameters | None = None,
+        keep: bool = False,
+    ) -> Step:
+        """Run forward and backward on one batch; nothing is updated.
+
+        Args:
+            parameters: layer → name → array.
+            x: a batch (N, *input_shape).
+            target: class labels (N,) from 0, or what else the loss takes.
+            key: seed, epoch and step, from which dropout draws its masks.
+            state: the layers' state; the initial one by default.
+            keep: whether every intermediate and its gradient can be read from ``values`` and ``value_gradients``.
+
+        Returns:
+            `Step` with loss, output, gradients and the new state.
+        """
+        self.network.check_parameters(parameters)
+        batch = self.check_input(x)
+        expected = self.loss.target(target, self.network.output_shape)
+        if len(expected) != len(batch):
+            raise ShapeError(f"{self.network.name}: {len(batch)} examples came with {len(expected)} targets")
+        carried = self.initial_state() if state is None else state
+        return self.executor.train_step(parameters, batch, expected, key or RandomKey(), carried, keep)
+
+    def session(
+        self,
+        parameters: Parameters,
+        optimizer: Optimizer,
+        *,
+        optimizer_state: OptimizerState | None = None,
+        state: Parameters | None = None,
+        clip_norm: float | None = None,
+    ) -> TrainingSession:
+        """Start training from the given parameters.
+
+        Args:
+            parameters: where to start.
+            optimizer: how parameters move.
+            optimizer_state: to go on where an earlier session stopped.
+            state: the layers' state, likewise.
+            clip_norm: largest common norm of all gradients, or None.
+        """
+        self.network.check_parameters(parameters)
+        return LayerwiseSession(self, parameters, optimizer, optimizer_state, state, clip_norm)
+
+    def check_input(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Raise unless x is a batch of at least one example in the network's input shape."""
+        x = np.asarray(x)
+        if x.dtype.kind not in "buif":
+            raise DataError(f"{self.network.name}: expected an array of numbers, got dtype {x.dtype}")
+        if x.shape[1:] != self.network.input_shape or x.ndim == 0:
+            raise ShapeError(
+                f"{self.network.name}: expected a batch of shape {('N', *self.network.input_shape)} at layer "
+                f"{self.network.nodes[0].name!r}, got {x.shape}{shape_remedy(x.shape, self.network.input_shape)}"
+            )
+        if len(x) == 0:
+            raise DataError(f"{self.network.name}: the batch is empty")
+        return x
+
+
+def shape_remedy(came: Shape, expected: Shape) -> str:
+    """Say what would turn a batch of a wrong shape into a right one, if it is one of the usual slips."""
+    if came == expected:
+        return "; one example alone needs a batch axis: x[None]"
+    if expected[:1] == (1,) and came[1:] == expected[1:]:
+        return "; add the channel axis: x[:, None]"
+    if came == expected[1:]:
+        return "; add the batch and channel axes: x[None, None]"
+    if len(expected) > 1 and came[1:] == (*expected[1:], expected[0]):
+        return "; channels come first: numpy.moveaxis(x, -1, 1)"
+    if len(expected) > 1 and np.prod(came[1:]) == np.prod(expected):
+        return f"; the number of values fits: x.reshape(-1, {', '.join(map(str, expected))})"
+    return "; resize the data or build the network for that input shape"
+
+
+def batches_of(x: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    """Cut an array into consecutive batches."""
+    for start in range(0, len(x), size):
+        yield x[start : start + size]

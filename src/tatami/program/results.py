@@ -1,0 +1,108 @@
+"""What a program returns: outputs, losses, gradients, and with ``keep=True`` everything in between, by name."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.errors import UnknownNameError, unknown_name
+from tatami.network import Parameters
+
+Values = Mapping[str, NDArray[Any]]
+
+
+class Kept(Mapping[str, NDArray[Any]]):
+    """Arrays by layer name, 'input' included; a missing name says why it is missing."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], kept: bool) -> None:
+        """Hold the arrays, or remember that nothing was kept."""
+        self.arrays = arrays
+        self.kept = kept
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return one array."""
+        if name in self.arrays:
+            return self.arrays[name]
+        if not self.kept:
+            raise UnknownNameError(
+                f"{name!r} was not kept; run the program with keep=True to look at intermediates"
+            )
+        raise unknown_name("layer", name, self.arrays)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        """Count the arrays."""
+        return len(self.arrays)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A forward pass: the network's output, and with keep=True every layer's output by name."""
+
+    output: NDArray[Any]
+    values: Values
+
+
+@dataclass(frozen=True)
+class Step:
+    """A forward and backward pass.
+
+    Attributes:
+        loss: of the batch.
+        output: the network's output (N, …); for softmax cross-entropy the logits.
+        gradients: layer → parameter → gradient of the loss.
+        state: layer → name → array, what layers carry to the next step.
+        values: with keep=True the output of every layer, and 'input', by name.
+        value_gradients: with keep=True the gradient of the loss with respect to each of them.
+    """
+
+    loss: float
+    output: NDArray[Any]
+    gradients: Parameters
+    state: Parameters = field(default_factory=dict)
+    values: Values = field(default_factory=lambda: Kept({}, kept=False))
+    value_gradients: Values = field(default_factory=lambda: Kept({}, kept=False))
+
+
+def first_not_finite(step: Step) -> str | None:
+    """Say where NaN or infinity first appears in a kept step, or return None.
+
+    Forward values are searched in the order of the network, then the loss, then gradients from the loss backward.
+
+    >>> step = Step(1.0, np.zeros(1), {}, values={"input": np.zeros(2), "conv1": np.array([1.0, np.nan])})
+    >>> first_not_finite(step)
+    "the output of layer 'conv1' (index [1] is nan)"
+    """
+    for name, array in step.values.items():
+        where = not_finite_entry(array)
+        if where:
+            return (
+                f"the network's input ({where})"
+                if name == "input"
+                else f"the output of layer {name!r} ({where})"
+            )
+    if not np.isfinite(step.loss):
+        return f"the loss ({step.loss})"
+    for name in reversed(list(step.values)):
+        where = not_finite_entry(step.value_gradients[name])
+        if where:
+            return f"the gradient of the output of layer {name!r} ({where})"
+        for parameter, gradient in step.gradients.get(name, {}).items():
+            where = not_finite_entry(gradient)
+            if where:
+                return f"the gradient of {name}.{parameter} ({where})"
+    return None
+
+
+def not_finite_entry(array: NDArray[Any]) -> str:
+    """Describe the first entry that is NaN or infinite, or return an empty string."""
+    wrong = np.argwhere(~np.isfinite(array))
+    if not len(wrong):
+        return ""
+    index = tuple(int(i) for i in wrong[0])
+    return f"index {list(index)} is {array[index]}"
