@@ -43,11 +43,7 @@ class Described:
 
     def to_json(self) -> dict[str, Any]:
         """Return the class's name and its settings as plain JSON values."""
-        settings = {
-            field.name: plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if field.init  # type: ignore[arg-type]
-        }
+        settings = {name: plain(getattr(self, name)) for name in setting_names(type(self))}
         return {"type": type(self).__name__, **settings}
 
     @classmethod
@@ -57,6 +53,11 @@ class Described:
         if not isinstance(built, cls):
             raise SettingError(f"expected a description of {cls.__name__}, got one of {type(built).__name__}")
         return built
+
+
+def setting_names(cls: Any) -> list[str]:
+    """List the fields that a dataclass is built from, in order."""
+    return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
 def plain(value: Any) -> Any:
@@ -80,7 +81,7 @@ def build(data: Any, family: str, members: Mapping[str, type[Described]], depth:
     if name not in members:
         raise unknown_name(family or "type", name, members)
     cls = members[name]
-    known = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    known = setting_names(cls)
     settings = {str(key): value for key, value in data.items() if key != "type"}
     for key in settings:
         if key not in known:

@@ -5,7 +5,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,18 @@ from tatami.errors import DataError, SettingError, ShapeError
 from tatami.layers.activations import softmax
 
 Reduction = Literal["mean", "sum"]
+
+
+class Objective(Protocol):
+    """Anything that turns an output into the scalar that backward starts from."""
+
+    def value(self, ops: Backend, output: Array, target: Array) -> float:
+        """Return the scalar."""
+        ...
+
+    def gradient(self, ops: Backend, output: Array, target: Array) -> Array:
+        """Return its gradient with respect to the output."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -91,8 +103,8 @@ class SquaredError(Loss):
 class SoftmaxCrossEntropy(Loss):
     """E = -log v(r), with v = softmax(z) of the logits z and r the right class; fused, so ∂E/∂z = v - onehot(r).
 
-    Computed as log Σ_j e^(z(j) - max) - (z(r) - max): nothing overflows and no logarithm of 0 is taken. The network ends
-    in logits and needs no softmax layer of its own. Class labels (N,) count from 0; for maps, (N, C, *spatial)
+    Computed as log Σ_j e^(z(j) - max) - (z(r) - max): nothing overflows and no logarithm of 0 is taken. The network
+    ends in logits and needs no softmax layer of its own. Class labels (N,) count from 0; for maps, (N, C, *spatial)
     logits take labels (N, *spatial), and the sum over positions is divided by N only.
 
     Source: Arai §3.2 and the calculation of δ in §3.3.
@@ -103,8 +115,8 @@ class SoftmaxCrossEntropy(Loss):
         labels = np.asarray(values)
         if labels.shape[1:] != output_shape[1:]:
             raise ShapeError(
-                f"SoftmaxCrossEntropy: expected class labels of shape {('N', *output_shape[1:])} for an output of shape "
-                f"{('N', *output_shape)}, got {labels.shape}"
+                f"SoftmaxCrossEntropy: expected class labels of shape {('N', *output_shape[1:])} for an output of "
+                f"shape {('N', *output_shape)}, got {labels.shape}"
             )
         check_labels(labels, output_shape[0])
         return labels.astype(np.int64)
@@ -150,8 +162,9 @@ def check_labels(labels: NDArray[Any], classes: int) -> None:
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
         raise DataError(
-            f"label out of range: example {wrong[0]} has label {labels.reshape(-1)[wrong[0]]}, the network has {classes} "
-            f"outputs, so labels go from 0 to {classes - 1}; count classes from 0 or give the network more outputs"
+            f"label out of range: example {wrong[0]} has label {labels.reshape(-1)[wrong[0]]}, the network has "
+            f"{classes} outputs, so labels go from 0 to {classes - 1}; "
+            f"count classes from 0 or give the network more outputs"
         )
 
 

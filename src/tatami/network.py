@@ -336,7 +336,7 @@ class Network:
 
 
 class Sequential(Network):
-    """A network whose layers follow one another; unnamed layers are numbered by kind: conv1, relu1, pool1, conv2 …
+    """A network whose layers follow one another; unnamed layers are numbered by kind: conv1, relu1, conv2, and so on.
 
     >>> from tatami.layers import Dense, Flatten, ReLU
     >>> network = Sequential(Flatten(), Dense(32), ReLU(), Dense(10, name="logits"), input_shape=(1, 8, 8))

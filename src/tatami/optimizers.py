@@ -1,9 +1,9 @@
 """Optimisers: how a parameter moves when its gradient is known.
 
-Every optimiser is a frozen dataclass of settings. Its state is a plain nested dictionary, slot → layer → parameter →
-array, that goes in and comes out; ``count`` in it is the number of updates made. w is a parameter, g its gradient, η the
-learning rate. ``weight_decay`` λ adds λ·w to the gradient, that is ½λ|w|² to the loss (Qiita §6), except in AdamW, which
-takes it off the weight directly. Biases are not decayed.
+Every optimiser is a frozen dataclass of settings. Its state goes in and comes out: plain nested dictionaries, slot →
+layer → parameter → array, and the number of updates made. w is a parameter, g its gradient, η the learning rate.
+``weight_decay`` λ adds λ·w to the gradient, that is ½λ|w|² to the loss (Qiita §6), except in AdamW, which takes it off
+the weight directly. Biases are not decayed.
 """
 
 from abc import abstractmethod
@@ -163,7 +163,8 @@ class SGD(Optimizer):
 class AdaGrad(Optimizer):
     """h ← h + g², w ← w - η·g / (√h + ε): parameters that moved much slow down.
 
-    Source: Qiita §5 (3); Duchi et al. (2011). ε keeps the first steps finite and stands outside the root, as in PyTorch.
+    Source: Qiita §5 (3); Duchi et al. (2011). ε keeps the first steps finite and stands outside the
+    root, as in PyTorch.
     """
 
     epsilon: float = 1e-10

@@ -154,7 +154,7 @@ class LpPool(Pool):
     def __post_init__(self) -> None:
         """Check the exponent."""
         super().__post_init__()
-        if not isinstance(self.p, int | float) or not 1 <= self.p or not isfinite(self.p):
+        if not isinstance(self.p, int | float) or not self.p >= 1 or not isfinite(self.p):
             raise SettingError(f"{self.label}: p must be a finite number of at least 1, got {self.p!r}")
 
     def forward(

@@ -46,7 +46,8 @@ class Program:
     >>> from tatami.network import Sequential
     >>> network = Sequential(Flatten(), Dense(3), input_shape=(1, 2, 2))
     >>> program = Program(network)
-    >>> step = program.train_step(network.initialize(seed=1), np.ones((5, 1, 2, 2)), np.array([0, 1, 2, 0, 1]), keep=True)
+    >>> x, labels = np.ones((5, 1, 2, 2)), np.array([0, 1, 2, 0, 1])
+    >>> step = program.train_step(network.initialize(seed=1), x, labels, keep=True)
     >>> step.gradients["dense1"]["weight"].shape, step.values["flatten1"].shape
     ((3, 4), (5, 4))
     """

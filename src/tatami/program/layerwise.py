@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tatami.backends.base import Array, Backend
 from tatami.layers.base import Context, Forward
-from tatami.losses import Loss
+from tatami.losses import Objective
 from tatami.network import INPUT, Network, Node, Parameters
 from tatami.program.results import Kept, Pass, Step
 from tatami.random import RandomKey
@@ -25,7 +25,7 @@ class LayerwiseExecutor:
     """Walks the graph of a network with one backend in one dtype."""
 
     network: Network
-    loss: Loss
+    loss: Objective
     ops: Backend
     dtype: str
 
