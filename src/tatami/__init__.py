@@ -7,6 +7,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tatami.backends.correlation import (
+        col2im as col2im,
+        correlate_direct as correlate_direct,
+        correlate_im2col as correlate_im2col,
+        correlate_input_gradient_direct as correlate_input_gradient_direct,
+        correlate_input_gradient_im2col as correlate_input_gradient_im2col,
+        correlate_weight_gradient_direct as correlate_weight_gradient_direct,
+        correlate_weight_gradient_im2col as correlate_weight_gradient_im2col,
+        im2col as im2col,
+    )
     from tatami.errors import (
         CheckpointError as CheckpointError,
         DataError as DataError,
@@ -17,14 +27,90 @@ if TYPE_CHECKING:
         TatamiError as TatamiError,
         UnknownNameError as UnknownNameError,
     )
-    from tatami.geometry import Geometry as Geometry
-    from tatami.random import RandomKey as RandomKey
+    from tatami.geometry import (
+        Geometry as Geometry,
+    )
+    from tatami.gradient_check import (
+        GradientReport as GradientReport,
+        check_gradients as check_gradients,
+    )
+    from tatami.initializers import (
+        Constant as Constant,
+        Given as Given,
+        He as He,
+        Normal as Normal,
+        Uniform as Uniform,
+        Xavier as Xavier,
+        Zeros as Zeros,
+    )
+    from tatami.layers import (
+        Add as Add,
+        AveragePool as AveragePool,
+        Concatenate as Concatenate,
+        Convolution as Convolution,
+        Dense as Dense,
+        Dropout as Dropout,
+        Flatten as Flatten,
+        GlobalAveragePool as GlobalAveragePool,
+        GlobalMaxPool as GlobalMaxPool,
+        Identity as Identity,
+        L2Pool as L2Pool,
+        Layer as Layer,
+        LpPool as LpPool,
+        MaxPool as MaxPool,
+        ReLU as ReLU,
+        Sigmoid as Sigmoid,
+        Softmax as Softmax,
+        Step as Step,
+        Tanh as Tanh,
+    )
+    from tatami.losses import (
+        SoftmaxCrossEntropy as SoftmaxCrossEntropy,
+        SquaredError as SquaredError,
+    )
+    from tatami.models import (
+        build as build,
+    )
+    from tatami.network import (
+        Network as Network,
+        Sequential as Sequential,
+    )
+    from tatami.optimizers import (
+        SGD as SGD,
+        AdaGrad as AdaGrad,
+        Adam as Adam,
+        AdamW as AdamW,
+        RMSProp as RMSProp,
+        clip_gradients as clip_gradients,
+    )
+    from tatami.program import (
+        Program as Program,
+    )
+    from tatami.random import (
+        RandomKey as RandomKey,
+    )
+    from tatami.schedules import (
+        ConstantRate as ConstantRate,
+        Cosine as Cosine,
+        StepDecay as StepDecay,
+        WarmUp as WarmUp,
+    )
 
 __version__ = "0.1.0"
 
 # Module -> the public names that it defines; the imports above say the same to type checkers,
 # and tests/test_public_names.py compares the two.
 PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
+    "tatami.backends.correlation": (
+        "col2im",
+        "correlate_direct",
+        "correlate_im2col",
+        "correlate_input_gradient_direct",
+        "correlate_input_gradient_im2col",
+        "correlate_weight_gradient_direct",
+        "correlate_weight_gradient_im2col",
+        "im2col",
+    ),
     "tatami.errors": (
         "CheckpointError",
         "DataError",
@@ -36,7 +122,65 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "UnknownNameError",
     ),
     "tatami.geometry": ("Geometry",),
+    "tatami.gradient_check": (
+        "GradientReport",
+        "check_gradients",
+    ),
+    "tatami.initializers": (
+        "Constant",
+        "Given",
+        "He",
+        "Normal",
+        "Uniform",
+        "Xavier",
+        "Zeros",
+    ),
+    "tatami.layers": (
+        "Add",
+        "AveragePool",
+        "Concatenate",
+        "Convolution",
+        "Dense",
+        "Dropout",
+        "Flatten",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Identity",
+        "L2Pool",
+        "Layer",
+        "LpPool",
+        "MaxPool",
+        "ReLU",
+        "Sigmoid",
+        "Softmax",
+        "Step",
+        "Tanh",
+    ),
+    "tatami.losses": (
+        "SoftmaxCrossEntropy",
+        "SquaredError",
+    ),
+    "tatami.models": ("build",),
+    "tatami.network": (
+        "Network",
+        "Sequential",
+    ),
+    "tatami.optimizers": (
+        "SGD",
+        "AdaGrad",
+        "Adam",
+        "AdamW",
+        "RMSProp",
+        "clip_gradients",
+    ),
+    "tatami.program": ("Program",),
     "tatami.random": ("RandomKey",),
+    "tatami.schedules": (
+        "ConstantRate",
+        "Cosine",
+        "StepDecay",
+        "WarmUp",
+    ),
 }
 
 MODULE_OF = {name: module for module, names in PUBLIC_NAMES.items() for name in names}
