@@ -17,6 +17,12 @@ if TYPE_CHECKING:
         correlate_weight_gradient_im2col as correlate_weight_gradient_im2col,
         im2col as im2col,
     )
+    from tatami.data import (
+        Batches as Batches,
+        Dataset as Dataset,
+        DatasetSplits as DatasetSplits,
+        load as load,
+    )
     from tatami.errors import (
         CheckpointError as CheckpointError,
         DataError as DataError,
@@ -111,6 +117,7 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "correlate_weight_gradient_im2col",
         "im2col",
     ),
+    "tatami.data": ("Batches", "Dataset", "DatasetSplits", "load"),
     "tatami.errors": (
         "CheckpointError",
         "DataError",

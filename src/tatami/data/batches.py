@@ -1,0 +1,112 @@
+"""Mini-batches as a pure function of (seed, epoch, step).
+
+The order of an epoch is a permutation that the counter-based generator draws for its seed and number, and step s
+takes the s-th piece of it. Nothing is remembered between steps, so a run that is resumed in the middle of an epoch
+sees what the undisturbed one would have seen.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tatami.data.dataset import Dataset
+from tatami.data.preprocessing import Preprocessing, Unchanged
+from tatami.errors import DataError, SettingError
+from tatami.random import RandomKey
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The images of one step, preprocessed, with their labels and their places in the data set."""
+
+    step: int
+    images: NDArray[Any]
+    labels: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The mini-batches of a data set.
+
+    >>> data = Dataset("toy", np.arange(10, dtype=np.uint8).reshape(5, 2), np.array([0, 1, 0, 1, 0]))
+    >>> batches = Batches(data, batch_size=2, seed=1)
+    >>> [batch.indices.tolist() for batch in batches.epoch(0)]
+    [[2, 1], [3, 4], [0]]
+    >>> [batch.indices.tolist() for batch in batches.epoch(0, start=1)]
+    [[3, 4], [0]]
+
+    Attributes:
+        dataset: where the images come from.
+        batch_size: images in a batch.
+        seed: the seed of the run.
+        shuffle: a new order for each epoch, or the order of the data.
+        drop_last: leave out the last batch of an epoch if it is smaller than the others.
+        preprocessing: what is done to the images.
+        dtype: the floating type of the network.
+
+    Raises:
+        SettingError: a batch size below 1.
+        DataError: a batch larger than the data set.
+    """
+
+    dataset: Dataset
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = True
+    drop_last: bool = False
+    preprocessing: Preprocessing = field(default_factory=Unchanged)
+    dtype: DTypeLike = np.float32
+
+    def __post_init__(self) -> None:
+        """Check the batch size."""
+        if self.batch_size < 1:
+            raise SettingError(f"batch size must be at least 1, got {self.batch_size}")
+        if self.batch_size > len(self.dataset):
+            raise DataError(
+                f"{self.dataset.name}: the batch size {self.batch_size} is larger than the data, {len(self.dataset)} "
+                f"images; use a batch size of at most {len(self.dataset)}"
+            )
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in an epoch."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole + bool(rest and not self.drop_last)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the indices of all images in the order of an epoch."""
+        if not self.shuffle:
+            return np.arange(len(self.dataset), dtype=np.int64)
+        return RandomKey(self.seed, epoch).permutation("shuffle", len(self.dataset))
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return the batch of one step. `epoch` is faster for many, it draws the order only once."""
+        self.require_step(step, self.steps - 1)
+        return self.piece(self.order(epoch), step)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from step ``start`` on; none if the epoch is already complete."""
+        self.require_step(start, self.steps)
+        order = self.order(epoch)
+        return (self.piece(order, step) for step in range(start, self.steps))
+
+    def require_step(self, step: int, last: int) -> None:
+        """Raise unless a step lies within the epoch."""
+        if not 0 <= step <= last:
+            raise SettingError(
+                f"{self.dataset.name}: an epoch has {self.steps} steps, counted from 0; there is no step {step}"
+            )
+
+    def piece(self, order: NDArray[np.int64], step: int) -> Batch:
+        """Cut one batch out of an order."""
+        indices = order[step * self.batch_size : (step + 1) * self.batch_size]
+        images = self.preprocessing.apply(self.dataset.images[indices], self.dtype)
+        return Batch(step, images, self.dataset.labels[indices], indices)

@@ -1,0 +1,233 @@
+"""Reading PNG and JPEG images: as they are for a data set, or brought to what a network was trained on.
+
+Pillow decodes. Its refusal of decompression bombs is made an error and set lower: `LARGEST_PIXELS`.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tatami.data.dataset import ImageFormat
+from tatami.errors import DataError, SettingError, ShapeError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
+LARGEST_PIXELS = 64 * 2**20
+MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
+INVERT_CHOICES = ("auto", True, False)
+# A point belongs to a drawing where it stands out from the ground by this share of the strongest contrast.
+INK_CONTRAST = 0.25
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; every way in which that or the decoding can fail becomes a DataError that names the file."""
+    try:
+        with warnings.catch_warnings():
+            # Our own limit on the number of pixels is below the one that Pillow warns at.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > LARGEST_PIXELS:
+                    raise DataError(
+                        f"{path}: the image has {image.width} x {image.height} pixels, at most "
+                        f"{LARGEST_PIXELS:,} are read; make it smaller"
+                    )
+                yield image
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not a PNG or JPEG image, or a damaged one") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: the image is too large to be read ({error}); make it smaller") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: the image cannot be read: it is truncated or damaged ({error})") from error
+
+
+def size_and_colour(path: Path) -> tuple[tuple[int, int], bool]:
+    """Return ((height, width), has colour) from an image's header, turned as its EXIF data say."""
+    with opened(path) as image:
+        height, width = image.height, image.width
+        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+            height, width = width, height
+        return (height, width), not is_grey(image)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Say whether an image has nothing but greys, apart from transparency."""
+    if image.mode == "P":
+        palette = image.getpalette("RGB") or []
+        return palette[0::3] == palette[1::3] == palette[2::3]
+    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+
+
+def read_pixels(path: Path, channels: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Read an image as (C, H, W) bytes.
+
+    It is turned as its EXIF data say; what is transparent becomes white, like paper; 16-bit greys keep their
+    upper byte; with ``size`` it is resized, averaging where it shrinks.
+
+    Args:
+        path: a PNG or JPEG file.
+        channels: 1 for grey, 3 for red, green, blue.
+        size: (height, width) to resize to, or None to keep it.
+
+    Raises:
+        DataError: not readable, truncated, too large.
+        SettingError: another number of channels.
+    """
+    if channels not in MODE_OF_CHANNELS:
+        raise SettingError(f"an image gives 1 channel (grey) or 3 (colour), asked for {channels}")
+    with opened(path) as image:
+        picture = flattened(ImageOps.exif_transpose(image)).convert(MODE_OF_CHANNELS[channels])
+        if size is not None and picture.size != (size[1], size[0]):
+            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        return channels_first(picture)
+
+
+def flattened(picture: Image.Image) -> Image.Image:
+    """Return an image without transparency and with bytes for pixels."""
+    if picture.mode.startswith("I"):
+        return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        layers = picture.convert("RGBA")
+        paper = Image.new("RGBA", layers.size, "white")
+        return Image.alpha_composite(paper, layers).convert("RGB")
+    return picture
+
+
+def channels_first(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return a grey or RGB picture as (C, H, W)."""
+    pixels = np.asarray(picture, dtype=np.uint8)
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def read_images(
+    paths: Iterable[str | Path],
+    image_shape: Sequence[int],
+    image_format: ImageFormat,
+    invert: str | bool = "auto",
+) -> NDArray[np.float32]:
+    """Read images from files and bring them to what a network was trained on.
+
+    1. Grey or colour, and turned, by `read_pixels`.
+    2. Inverted if ``invert`` is True. With 'auto' an image is inverted if the data show light on dark
+       (``image_format.background`` is 'dark') and the median of its border is in the lighter half: ink on paper.
+    3. An image of the network's size stays as it is. Another one is resized; if the data show centred drawings
+       (``image_format.fill``), the drawing is first cut out, scaled so that its longer side fills that share of
+       the image, and put where its centre of mass is nearest to the middle.
+    4. Values are scaled from 0 … 255 to 0 … ``image_format.maximum``.
+
+    Args:
+        paths: PNG or JPEG files.
+        image_shape: (C, H, W) of the network's input.
+        image_format: what the images of the data set had in common.
+        invert: 'auto', True or False.
+
+    Returns:
+        An array (N, C, H, W), ready for the preprocessing.
+
+    Raises:
+        DataError: no images, or one that cannot be read.
+        ShapeError: a network that does not take images.
+        SettingError: another value of ``invert``.
+    """
+    if len(image_shape) != 3 or image_shape[0] not in MODE_OF_CHANNELS:
+        raise ShapeError(
+            f"the network takes inputs of shape {tuple(image_shape)}; an image file gives (1, H, W) or (3, H, W)"
+        )
+    if invert not in INVERT_CHOICES:
+        raise SettingError(f"invert must be 'auto', True or False, got {invert!r}")
+    channels, height, width = image_shape
+    images = []
+    for path in paths:
+        pixels = read_pixels(Path(path), channels)
+        if invert is True or (invert == "auto" and should_invert(pixels, image_format)):
+            pixels = 255 - pixels
+        images.append(fitted(pixels, (height, width), image_format.fill))
+    if not images:
+        raise DataError("no images were named")
+    return (np.stack(images) * np.float32(image_format.maximum / 255)).astype(np.float32)
+
+
+def should_invert(pixels: NDArray[np.uint8], image_format: ImageFormat) -> bool:
+    """Say whether an image is dark on light while the network knows light on dark."""
+    return image_format.background == "dark" and ground_level(pixels) > 127.5
+
+
+def ground_level(pixels: NDArray[np.uint8]) -> float:
+    """Return the median of an image's border, which is taken for its ground."""
+    return float(
+        np.median(np.concatenate([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], axis=1))
+    )
+
+
+def fitted(pixels: NDArray[np.uint8], size: tuple[int, int], fill: float | None) -> NDArray[np.uint8]:
+    """Bring (C, H, W) to the size of the network; a centred drawing to the place where the data have theirs."""
+    if pixels.shape[1:] == size:
+        return pixels
+    if fill is not None and (box := drawing_box(pixels)) is not None:
+        return placed(pixels[:, box[0], box[1]], size, fill, ground_level(pixels))
+    return resized(pixels, size)
+
+
+def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize (C, H, W), averaging where it shrinks."""
+    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    return channels_first(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def contrast(pixels: NDArray[np.uint8], ground: float) -> NDArray[np.float64]:
+    """Return for every point of (C, H, W) how far it stands out from the ground."""
+    strength: NDArray[np.float64] = np.abs(pixels.astype(np.float64) - ground).max(axis=0)
+    return strength
+
+
+def drawing_box(pixels: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """Return the rows and columns that a drawing takes up, or None for an image with nothing on it."""
+    strength = contrast(pixels, ground_level(pixels))
+    if strength.max() == 0:
+        return None
+    inked = strength > INK_CONTRAST * strength.max()
+    rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def placed(
+    drawing: NDArray[np.uint8], size: tuple[int, int], fill: float, ground: float
+) -> NDArray[np.uint8]:
+    """Scale a drawing so that it fills a share of an empty image, its centre of mass as near the middle as fits."""
+    scale = min(fill * whole / part for whole, part in zip(size, drawing.shape[1:], strict=True))
+    height, width = (
+        max(1, min(whole, round(part * scale))) for whole, part in zip(size, drawing.shape[1:], strict=True)
+    )
+    small = resized(drawing, (height, width))
+    weight = contrast(small, ground)
+    total = weight.sum()
+    starts = []
+    for axis, (whole, part) in enumerate(zip(size, (height, width), strict=True)):
+        profile = weight.sum(axis=1 - axis)
+        centre = float(np.arange(part) @ profile / total) if total else (part - 1) / 2
+        starts.append(min(max(round((whole - 1) / 2 - centre), 0), whole - part))
+    image = np.full((len(drawing), *size), round(ground), dtype=np.uint8)
+    image[:, starts[0] : starts[0] + height, starts[1] : starts[1] + width] = small
+    return image
+
+
+def checked_size(size: Any) -> tuple[int, int]:
+    """Return (height, width) from one number or two; raise a SettingError for anything else.
+
+    >>> checked_size(28)
+    (28, 28)
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
+        raise SettingError(f"size must be one number or (height, width), each at least 1, got {size!r}")
+    if pair[0] * pair[1] > LARGEST_PIXELS:
+        raise SettingError(f"size: at most {LARGEST_PIXELS:,} pixels, got {pair[0]} x {pair[1]}")
+    return pair

@@ -1,0 +1,181 @@
+"""A folder of images as a data set: one sub-folder for each class, with PNG or JPEG files in it.
+
+::
+
+    fruit/                      fruit/
+      apple/  1.png  2.png        train/  apple/ …  pear/ …
+      pear/   1.png  2.png        test/   apple/ …  pear/ …
+
+Without ``train/`` and ``test/`` every fifth image of a class is kept for testing (`tatami.data.splits`); other
+folders beside those two are not read. Names that begin with a dot are ignored, and so are files that are no
+images.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
+from tatami.data.image_files import SUFFIXES, checked_size, read_pixels, size_and_colour
+from tatami.data.splits import positions_within_class, split_off_test
+from tatami.errors import DataError, SettingError
+
+OTHER_IMAGE_SUFFIXES = (".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".avif")
+LARGEST_BYTES = 16 * 2**30
+FORMAT = ImageFormat(maximum=255)
+
+
+def load_image_folder(
+    folder: str | Path, size: int | tuple[int, int] | None = None, channels: int | None = None
+) -> DatasetSplits:
+    """Load a folder of class sub-folders.
+
+    The images of the classes alternate, so that the first ones hold every class. Classes are in the order of
+    their names; numbers in the order of numbers.
+
+    Args:
+        folder: the folder.
+        size: (height, width), or one number for both, to resize to; without it all images must be of one size.
+        channels: 1 for grey, 3 for colour; without it grey if all images are.
+
+    Raises:
+        DataError: no classes, one class, a class without images, images of different sizes, unreadable images.
+        SettingError: a size or a number of channels that cannot be.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    if channels not in (None, 1, 3):
+        raise SettingError(f"channels must be 1 (grey) or 3 (colour), got {channels!r}")
+    wanted = None if size is None else checked_size(size)
+    train_files, test_files = files_of_parts(root)
+    headers = {path: size_and_colour(path) for path in [*flat(train_files), *flat(test_files or {})]}
+    if channels is None:
+        channels = 3 if any(has_colour for _, has_colour in headers.values()) else 1
+    shape = (channels, *(wanted or common_size({path: found for path, (found, _) in headers.items()})))
+    train = read_classes(root, train_files, shape)
+    if test_files is None:
+        return split_off_test(train)
+    return DatasetSplits(train=train, test=read_classes(root, test_files, shape))
+
+
+def files_of_parts(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]] | None]:
+    """Return the image files of each class to train on, and those to test on if the folder keeps them apart."""
+    train_root, test_root = root / "train", root / "test"
+    if not any_class_folders(train_root):
+        return files_of_classes(root), None
+    train_files = files_of_classes(train_root)
+    if not test_root.is_dir():
+        return train_files, None
+    return train_files, files_of_known_classes(test_root, tuple(train_files))
+
+
+def flat(files: dict[str, list[Path]]) -> list[Path]:
+    """Return the files of all classes, class by class."""
+    return [path for paths in files.values() for path in paths]
+
+
+def any_class_folders(folder: Path) -> bool:
+    """Say whether a folder exists and has sub-folders."""
+    return folder.is_dir() and bool(class_folders(folder))
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """Return the sub-folders that can be classes, in the order of their names."""
+    found = [path for path in visible(folder) if path.is_dir()]
+    return sorted(found, key=lambda path: (not path.name.isdecimal(), as_number(path.name), path.name))
+
+
+def as_number(name: str) -> int:
+    """Return the number that a name is, or 0."""
+    return int(name) if name.isdecimal() else 0
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what a folder holds, hidden files and system folders left out."""
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+
+
+def files_of_classes(root: Path) -> dict[str, list[Path]]:
+    """Return the image files of each class, or raise if these are not at least two classes with images."""
+    folders = class_folders(root)
+    if not folders:
+        hint = "; it holds images itself" if images_in(root) else ""
+        raise DataError(
+            f"{root}: expected a sub-folder for each class, found none{hint}; "
+            f"put the images of each class into a folder with its name"
+        )
+    if len(folders) == 1:
+        raise DataError(
+            f"{root}: only one class, {folders[0].name!r}; a network needs at least two to tell apart: "
+            f"add another sub-folder with images"
+        )
+    return {folder.name: required_images(folder) for folder in folders}
+
+
+def files_of_known_classes(root: Path, classes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Return the image files of the classes that were seen in train/; raise for others."""
+    folders = {folder.name: folder for folder in class_folders(root)}
+    unknown = sorted(set(folders) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{root}: no such class in train/: {', '.join(unknown)}; the classes are {', '.join(classes)}"
+        )
+    if not folders:
+        raise DataError(f"{root}: expected a sub-folder for each class, found none")
+    return {name: required_images(folders[name]) if name in folders else [] for name in classes}
+
+
+def required_images(folder: Path) -> list[Path]:
+    """Return the images of a class, or raise if there are none."""
+    images = images_in(folder)
+    if not images:
+        raise DataError(f"{folder}: the class has no PNG or JPEG images; add some or remove the folder")
+    return images
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder in the order of their names; raise for images of other kinds."""
+    files = sorted(path for path in visible(folder) if path.is_file())
+    for path in files:
+        if path.suffix.lower() in OTHER_IMAGE_SUFFIXES:
+            raise DataError(f"{path}: only PNG and JPEG images are read; convert it or move it away")
+    return [path for path in files if path.suffix.lower() in SUFFIXES]
+
+
+def common_size(sizes: dict[Path, tuple[int, int]]) -> tuple[int, int]:
+    """Return the (height, width) that all images have, or raise naming two that differ."""
+    first, wanted = next(iter(sizes.items()))
+    for path, size in sizes.items():
+        if size != wanted:
+            raise DataError(
+                f"{path} has {size[0]} x {size[1]} pixels (height x width), {first} has {wanted[0]} x {wanted[1]}; "
+                f"all images must be of one size, or give the size to bring them to (size=)"
+            )
+    return wanted
+
+
+def read_classes(root: Path, files: dict[str, list[Path]], shape: tuple[int, int, int]) -> Dataset:
+    """Read the images of all classes into one array, the classes in turn."""
+    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
+    order = np.lexsort((labels, positions_within_class(labels)))
+    paths = flat(files)
+    images = allocated(root, (len(paths), *shape))
+    for image, at in zip(images, order, strict=True):
+        image[...] = read_pixels(paths[at], shape[0], shape[1:])
+    return Dataset(root.resolve().name, images, labels[order], tuple(files), FORMAT)
+
+
+def allocated(root: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an array for the images, unless they would take more memory than is sensible."""
+    wanted = int(np.prod(shape, dtype=np.int64))
+    if wanted > LARGEST_BYTES:
+        raise DataError(
+            f"{root}: {shape[0]:,} images of {shape[2]} x {shape[3]} pixels would take {wanted / 2**30:.0f} GiB, "
+            f"more than the {LARGEST_BYTES / 2**30:.0f} GiB that are read; give a smaller size with size="
+        )
+    return np.empty(shape, dtype=np.uint8)
