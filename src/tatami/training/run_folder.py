@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from tatami.errors import CheckpointError, SettingError
 from tatami.training.checkpoint_file import SUFFIX, previous_of, read_checkpoint_file
-from tatami.training.durable_files import remove_leftovers, write_durably, write_json
+from tatami.training.durable_files import TEMPORARY_SUFFIX, remove_leftovers, write_durably, write_json
 from tatami.training.history import History
 
 RUN_FORMAT = "tatami-run"
@@ -82,7 +82,7 @@ class RunFolder:
                 f"{self.path} holds a run already; continue it with: tatami train --resume {self.path} "
                 f"(or give another folder with --out)"
             )
-        if any(self.path.iterdir()):
+        if any(not entry.name.endswith(TEMPORARY_SUFFIX) for entry in self.path.iterdir()):
             raise SettingError(
                 f"{self.path} exists and is not a run; nothing was written. Give a new or an empty folder with --out"
             )

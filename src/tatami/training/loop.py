@@ -1,0 +1,315 @@
+"""The training loop: mini-batches, metrics, validation, early stopping, checkpoints, and an end at any moment.
+
+Everything that a step depends on is in a `Checkpoint`; the loop only moves from one to the next. `train` and
+`resume` in `tatami.training.run` prepare it for a data set.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from tatami.data import Dataset
+from tatami.errors import CheckpointError, NotFiniteError
+from tatami.metrics import predicted_classes
+from tatami.program import Program, TrainingSession
+from tatami.training.checkpoint import (
+    Checkpoint,
+    Position,
+    first_not_finite_parameter,
+    load_checkpoint,
+    save_checkpoint,
+)
+from tatami.training.checkpoint_file import previous_of
+from tatami.training.durable_files import write_durably
+from tatami.training.evaluation import Evaluation
+from tatami.training.history import EpochRecord, RunningSums
+from tatami.training.interruption import StopRequest, TrainingInterrupted, stop_on_signal
+from tatami.training.model import evaluate, require_fit
+from tatami.training.not_finite import find_first_not_finite
+from tatami.training.plan import Plan, PlannedStep
+from tatami.training.progress import Progress, Silent
+from tatami.training.run_folder import RunFolder
+
+# Steps between two moments that are known to be finite; a search for NaN does at most so many again.
+STEPS_BETWEEN_CHECKS = 64
+
+
+class Trainer:
+    """Trains from a checkpoint to the end of the run.
+
+    Args:
+        checkpoint: where to begin.
+        training: images to learn from.
+        validation: images to measure on after every epoch, or None.
+        folder: where to save, or None.
+        progress: what is told while training.
+
+    Attributes:
+        checkpoint: the last moment whose weights are known to be finite; after `run` the end of the run.
+        best: the epoch with the lowest validation loss; None without validation.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        training: Dataset,
+        validation: Dataset | None = None,
+        *,
+        folder: RunFolder | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Check that network, data and settings fit together, and plan the network."""
+        settings = checkpoint.settings
+        require_fit(training, checkpoint.network, checkpoint.class_names)
+        self.settings = settings
+        self.validation = validation
+        self.folder = folder
+        self.progress = progress or Silent()
+        self.program = Program(
+            checkpoint.network,
+            loss=settings.loss,
+            backend=settings.backend,
+            precision=settings.precision,
+            threads=settings.threads,
+        )
+        self.plan = Plan(training, checkpoint.preprocessing, settings, self.program.dtype)
+        self.checkpoint = checkpoint
+        self.best: Checkpoint | None = None
+        self.session = self.start(checkpoint)
+        self.position = checkpoint.position
+        self.sums = checkpoint.sums
+        self.history = checkpoint.history
+        self.best_is_saved = True
+        self.saved_at = (-1, -1)
+        self.saved_time = self.clock = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or the run stopped early."""
+        return self.position.epoch >= self.settings.epochs or self.out_of_patience
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the validation loss has not fallen for as many epochs as the settings allow."""
+        patience = self.settings.patience
+        return patience is not None and self.history.epochs_without_improvement() >= patience
+
+    def run(self) -> Checkpoint:
+        """Train to the end and return the last checkpoint; save on the way and at the end.
+
+        Raises:
+            TrainingInterrupted: Ctrl-C or SIGTERM; everything is saved.
+            NotFiniteError: NaN or infinity, with the first layer where it appears; the last good checkpoint stays.
+            CheckpointError: a checkpoint cannot be written.
+        """
+        locked = self.folder.locked() if self.folder else contextlib.nullcontext()
+        with locked, stop_on_signal() as stop:
+            self.begin_saving()
+            images = self.plan.images
+            self.progress.begin(
+                epochs=self.settings.epochs,
+                images_per_epoch=images,
+                images_done=self.position.epoch * images + self.sums.images,
+            )
+            try:
+                # NaN and infinity are looked for, found and named here; NumPy need not warn of each as well.
+                with np.errstate(all="ignore"):
+                    self.train(stop)
+                    self.save()
+            finally:
+                self.progress.end()
+        return self.checkpoint
+
+    def train(self, stop: StopRequest) -> None:
+        """Train epoch by epoch until the end, or until a stop is asked for."""
+        self.clock = time.perf_counter()
+        while not self.finished:
+            for planned in self.plan.rest_of_epoch(self.position):
+                self.step(planned)
+                self.save_when_due()
+                if stop:
+                    self.interrupt(stop)
+            self.finish_epoch()
+            self.save_when_due()
+            if stop and not self.finished:
+                self.interrupt(stop)
+
+    def start(self, checkpoint: Checkpoint) -> TrainingSession:
+        """Start a session from a checkpoint."""
+        return self.program.session(
+            checkpoint.parameters,
+            self.settings.optimizer,
+            optimizer_state=checkpoint.optimizer_state,
+            state=checkpoint.state,
+            clip_norm=self.settings.clip,
+        )
+
+    def step(self, planned: PlannedStep) -> None:
+        """Train on one batch and add what it measured to the sums of the epoch."""
+        result = self.session.step(planned.images, planned.labels, planned.key, planned.learning_rate)
+        if not np.isfinite(result.loss):
+            self.stop_not_finite()
+        images = len(planned.labels)
+        self.position = planned.after
+        self.sums = self.sums.plus(
+            loss=result.loss * images if self.settings.loss.reduction == "mean" else result.loss,
+            correct=int(np.count_nonzero(predicted_classes(result.output) == planned.labels)),
+            images=images,
+            seconds=self.lap(),
+        )
+        if self.position.step % STEPS_BETWEEN_CHECKS == 0:
+            self.take_checkpoint()
+        self.progress.step(images, self.sums)
+
+    def lap(self) -> float:
+        """Return the seconds since the last call, or since what is not training ended."""
+        before, self.clock = self.clock, time.perf_counter()
+        return self.clock - before
+
+    @contextmanager
+    def not_training(self) -> Iterator[None]:
+        """Leave what is done meanwhile out of the time of training."""
+        began = time.perf_counter()
+        yield
+        self.clock += time.perf_counter() - began
+
+    def take_checkpoint(self) -> Checkpoint:
+        """Take the arrays from the session, check that they are finite, and remember this moment."""
+        checkpoint = replace(
+            self.checkpoint,
+            parameters=self.session.parameters,
+            optimizer_state=self.session.optimizer_state,
+            state=self.session.state,
+            position=self.position,
+            sums=self.sums,
+            history=self.history,
+        )
+        if first_not_finite_parameter(checkpoint.parameters):
+            self.stop_not_finite()
+        self.checkpoint = checkpoint
+        return checkpoint
+
+    def stop_not_finite(self) -> None:
+        """Stop with an error that names where NaN or infinity began; nothing of it is saved."""
+        error = find_first_not_finite(
+            self.program, self.checkpoint, self.start, self.plan.after(self.checkpoint.position)
+        )
+        raise NotFiniteError(f"{error}.{self.what_is_kept()}")
+
+    def what_is_kept(self) -> str:
+        """Say where the last good checkpoint lies."""
+        if self.folder is None:
+            return ""
+        step = load_checkpoint(self.folder.last).position.step
+        return f" The last good checkpoint, after step {step}, is {self.folder.last}"
+
+    def finish_epoch(self) -> None:
+        """Measure on the validation images, write the epoch into the history, and remember the best weights."""
+        checkpoint = self.take_checkpoint()
+        position, settings = self.position, self.settings
+        validated = self.validate(checkpoint)
+        validation_seconds = self.lap()
+        record = EpochRecord(
+            epoch=position.epoch + 1,
+            step=position.step,
+            loss=self.sums.loss / (self.sums.images if settings.loss.reduction == "mean" else 1),
+            accuracy=self.sums.accuracy,
+            validation_loss=validated.loss if validated else None,
+            validation_accuracy=validated.accuracy if validated else None,
+            learning_rate=self.plan.learning_rate(position.step - 1),
+            seconds=self.sums.seconds + validation_seconds,
+            images_per_second=self.sums.images_per_second,
+        )
+        self.position = Position(position.epoch + 1, 0, position.step)
+        self.sums = RunningSums()
+        self.history = self.history.with_record(record)
+        self.take_checkpoint()
+        if self.history.best_epoch == record.epoch:
+            self.best, self.best_is_saved = self.checkpoint, False
+        self.progress.epoch(record)
+
+    def validate(self, checkpoint: Checkpoint) -> Evaluation | None:
+        """Measure on the validation images, if there are any."""
+        if self.validation is None:
+            return None
+        try:
+            return evaluate(
+                self.program,
+                checkpoint.parameters,
+                checkpoint.state,
+                checkpoint.preprocessing,
+                self.validation,
+            )
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{error}.{self.what_is_kept()}") from error
+
+    def begin_saving(self) -> None:
+        """Save the beginning of a new run; make the files of a resumed one agree with its checkpoint."""
+        self.saved_time = time.monotonic()
+        if self.folder is None:
+            return
+        if not self.folder.last.exists():
+            self.save()
+            return
+        self.saved_at = (self.position.step, len(self.history))
+        self.folder.write_history(self.history)
+        self.best = self.find_best(self.folder)
+
+    def find_best(self, folder: RunFolder) -> Checkpoint | None:
+        """Return the saved checkpoint of the best epoch.
+
+        A kill between the saving of a new best and of the last checkpoint leaves a best one of an epoch that is
+        still to come; the one that belongs to the history is then the previous one.
+        """
+        for path in (folder.best, previous_of(folder.best)):
+            if self.history.best_epoch is None or not path.exists():
+                continue
+            with contextlib.suppress(CheckpointError):
+                candidate = load_checkpoint(path)
+                if len(candidate.history) == self.history.best_epoch:
+                    if path != folder.best:
+                        write_durably(folder.best, path.read_bytes())
+                    return candidate
+        return None
+
+    def save_when_due(self) -> None:
+        """Save if enough steps or seconds have passed since the last time."""
+        every = self.settings.checkpoint_steps
+        due = every is not None and self.position.step - self.saved_at[0] >= every
+        if due or time.monotonic() - self.saved_time >= self.settings.checkpoint_seconds:
+            with self.not_training():
+                self.save()
+
+    def save(self) -> None:
+        """Save the best and the last checkpoint and the history, unless nothing has changed.
+
+        The best one first: when ``last`` says which epoch was the best, its weights are on the disk.
+        """
+        checkpoint = self.take_checkpoint()
+        moment = (self.position.step, len(self.history))
+        if self.folder is None or moment == self.saved_at:
+            return
+        if self.best is not None and not self.best_is_saved:
+            save_checkpoint(self.folder.best, self.best)
+            self.best_is_saved = True
+        save_checkpoint(self.folder.last, checkpoint)
+        self.folder.write_history(self.history)
+        self.saved_at = moment
+        self.saved_time = time.monotonic()
+
+    def interrupt(self, stop: StopRequest) -> None:
+        """Save and stop, saying how to go on."""
+        self.save()
+        done = (
+            f"stopped in epoch {min(self.position.epoch + 1, self.settings.epochs)} of {self.settings.epochs}"
+        )
+        how = (
+            f"saved; continue with: tatami train --resume {self.folder.path}"
+            if self.folder
+            else "nothing was saved"
+        )
+        raise TrainingInterrupted(f"{done} after step {self.position.step}, {how}", stop.signal_number or 2)

@@ -1,0 +1,168 @@
+"""A trained model: a network with its parameters and everything that turns a raw image into a named class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.backends import ReferenceBackend
+from tatami.data import Dataset, Preprocessing
+from tatami.errors import DataError, NotFiniteError, SettingError, ShapeError
+from tatami.losses import Loss, SoftmaxCrossEntropy
+from tatami.network import Network, Parameters
+from tatami.program import Program, first_not_finite
+from tatami.training.checkpoint import Checkpoint, load_checkpoint, weights_sha256
+from tatami.training.evaluation import Evaluation
+from tatami.training.run_folder import RunFolder
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network that has learned something.
+
+    Args:
+        network: its layers.
+        parameters: layer → parameter → array.
+        state: what layers carry (running statistics).
+        preprocessing: from raw images to the network's input.
+        class_names: in the order of the outputs.
+        loss: tells what the outputs mean.
+    """
+
+    network: Network
+    parameters: Parameters
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    state: Parameters = field(default_factory=dict)
+    loss: Loss = field(default_factory=SoftmaxCrossEntropy)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> "Model":
+        """Take the model out of a checkpoint."""
+        return cls(
+            network=checkpoint.network,
+            parameters=checkpoint.parameters,
+            state=checkpoint.state,
+            preprocessing=checkpoint.preprocessing,
+            class_names=checkpoint.class_names,
+            loss=checkpoint.settings.loss,
+        )
+
+    @property
+    def weights_sha256(self) -> str:
+        """Fingerprint of the parameters."""
+        return weights_sha256(self.parameters)
+
+    def program(
+        self, backend: str = "reference", precision: str = "f32", threads: int | None = None
+    ) -> Program:
+        """Plan the network for a backend."""
+        return Program(self.network, loss=self.loss, backend=backend, precision=precision, threads=threads)
+
+    def predict(self, images: NDArray[Any], program: Program | None = None) -> NDArray[Any]:
+        """Return probabilities (N, classes) for raw images (N, *input_shape), as they come from the data set.
+
+        Raises:
+            ShapeError: images of another shape than the network takes.
+        """
+        planned = program or self.program()
+        outputs = [
+            planned.predict(self.parameters, self.preprocessing.apply(piece, planned.dtype), state=self.state)
+            for piece in pieces_of(np.asarray(images), EVALUATION_BATCH)
+        ]
+        if not outputs:
+            raise DataError("there is no image to predict")
+        return np.concatenate(outputs)
+
+    def classes(self, images: NDArray[Any]) -> list[str]:
+        """Return the name of the most probable class of every raw image."""
+        return [self.class_names[index] for index in np.argmax(self.predict(images), axis=1)]
+
+    def evaluate(self, dataset: Dataset, program: Program | None = None) -> Evaluation:
+        """Measure the model on labelled raw images.
+
+        Raises:
+            ShapeError, DataError: the images or classes are not those of the model.
+            NotFiniteError: the outputs are not numbers.
+        """
+        require_fit(dataset, self.network, self.class_names)
+        return evaluate(program or self.program(), self.parameters, self.state, self.preprocessing, dataset)
+
+
+def evaluate(
+    program: Program,
+    parameters: Parameters,
+    state: Parameters,
+    preprocessing: Preprocessing,
+    dataset: Dataset,
+) -> Evaluation:
+    """Measure parameters on labelled images, batch by batch."""
+    ops = ReferenceBackend()
+    probabilities = []
+    total = 0.0
+    for start in range(0, len(dataset), EVALUATION_BATCH):
+        images = preprocessing.apply(dataset.images[start : start + EVALUATION_BATCH], program.dtype)
+        labels = dataset.labels[start : start + EVALUATION_BATCH]
+        with np.errstate(all="ignore"):  # what is not finite is reported below, by name
+            output = program.forward(parameters, images, state=state).output
+            target = program.loss.target(labels, program.network.output_shape)
+            loss = program.loss.value(ops, output, target)
+            probabilities.append(np.asarray(program.loss.predict(ops, output)))
+        if not np.isfinite(loss):
+            raise NotFiniteError(not_finite_forward(program, parameters, state, images, labels))
+        total += loss * len(labels) if program.loss.reduction == "mean" else loss
+    mean = program.loss.reduction == "mean"
+    return Evaluation(total / len(dataset) if mean else total, np.concatenate(probabilities), dataset.labels)
+
+
+def not_finite_forward(
+    program: Program, parameters: Parameters, state: Parameters, images: NDArray[Any], labels: NDArray[Any]
+) -> str:
+    """Say in which layer NaN or infinity first appears when the network looks at some images."""
+    with np.errstate(all="ignore"):
+        step = program.train_step(parameters, images, labels, state=state, keep=True)
+    return f"NaN or infinity first appears in {first_not_finite(step) or 'the loss'} while the network is evaluated"
+
+
+def require_fit(dataset: Dataset, network: Network, class_names: Sequence[str]) -> None:
+    """Raise unless images have the network's input shape and classes match its outputs."""
+    if dataset.image_shape != network.input_shape:
+        raise ShapeError(
+            f"data set {dataset.name} has images of shape {dataset.image_shape}, network {network.name} takes "
+            f"{network.input_shape}; choose a data set of that shape, or train a network for this one"
+        )
+    outputs = network.output_shape
+    if len(outputs) != 1:
+        raise ShapeError(
+            f"network {network.name} has outputs of shape {outputs}; a classifier has (classes,)"
+        )
+    if len(class_names) != outputs[0]:
+        raise SettingError(
+            f"network {network.name} has {outputs[0]} outputs, there are {len(class_names)} classes; "
+            f"give the last layer {len(class_names)} units"
+        )
+    if len(dataset.class_names) > len(class_names):
+        raise DataError(
+            f"data set {dataset.name} has {len(dataset.class_names)} classes, the model was trained on "
+            f"{len(class_names)}: {', '.join(class_names)}"
+        )
+
+
+def pieces_of(images: NDArray[Any], size: int) -> list[NDArray[Any]]:
+    """Cut images into pieces of at most ``size``."""
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def load_model(path: str | Path) -> Model:
+    """Load a trained model from a checkpoint or a run folder (its best checkpoint, else the last).
+
+    Raises:
+        CheckpointError: there is none, or it cannot be used.
+    """
+    place = Path(path)
+    return Model.of(load_checkpoint(RunFolder.open(place).model_file() if place.is_dir() else place))

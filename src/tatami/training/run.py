@@ -1,0 +1,253 @@
+"""Training a network on a data set, from the beginning or from where an earlier run stopped.
+
+>>> import tatami
+>>> from tatami.data import load
+>>> from tatami.optimizers import SGD
+>>> data = load("digits")
+>>> network = tatami.build("perceptron", data.image_shape, len(data.class_names))
+>>> run = train(network, data, epochs=3, batch_size=50, optimizer=SGD(0.5), validation=0.1)
+>>> len(run.history), run.test.accuracy > 0.9
+(3, True)
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tatami import __version__
+from tatami.data import Dataset, DatasetSplits, Preprocessing, fit_preprocessing, split_off_validation
+from tatami.errors import CheckpointError, SettingError, TatamiError, unknown_name
+from tatami.models import build, recipe
+from tatami.network import Network
+from tatami.program import Program
+from tatami.training.checkpoint import Checkpoint, load_checkpoint
+from tatami.training.checkpoint_file import previous_of
+from tatami.training.evaluation import Evaluation
+from tatami.training.history import History
+from tatami.training.loop import Trainer
+from tatami.training.model import Model, load_model
+from tatami.training.progress import Progress
+from tatami.training.run_folder import RunFolder
+from tatami.training.settings import TrainingSettings
+
+# What may differ between the two parts of a run that was stopped and resumed.
+RESUMABLE = ("epochs", "patience", "threads", "checkpoint_seconds", "checkpoint_steps")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training ended with.
+
+    Attributes:
+        model: the model to use: of the best epoch with validation, else of the last.
+        checkpoint: the end of the run.
+        test: the model measured on the test images, or None if there are none.
+        folder: where everything is saved, or None.
+    """
+
+    model: Model
+    checkpoint: Checkpoint
+    test: Evaluation | None = None
+    folder: RunFolder | None = None
+
+    @property
+    def history(self) -> History:
+        """What every epoch measured."""
+        return self.checkpoint.history
+
+    @property
+    def weights_sha256(self) -> str:
+        """Fingerprint of the model's parameters."""
+        return self.model.weights_sha256
+
+
+def train(
+    network: Network | str,
+    data: DatasetSplits | Dataset,
+    *,
+    preprocessing: Preprocessing | str = "scale",
+    out: str | Path | None = None,
+    source: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a network.
+
+    Args:
+        network: a network, or the name of one, which is then built for the data.
+        data: images to train on, with or without images to test on.
+        preprocessing: its name, which is then fitted to the images to learn from, or a fitted one.
+        out: folder of the run, which must be new or empty; without it nothing is written.
+        source: how to load the data again; written to ``run.json``.
+        progress: what is told while training, such as `tatami.training.progress.ProgressBar`.
+        settings: of `TrainingSettings`: epochs, batch_size, optimizer, loss, schedule, clip, validation, patience,
+            seed, backend, precision, threads, checkpoint_seconds, checkpoint_steps.
+
+    Raises:
+        TatamiError: settings, shapes or data that do not fit, named.
+        NotFiniteError: NaN or infinity, with the first layer where it appears.
+        TrainingInterrupted: Ctrl-C or SIGTERM; everything is saved.
+    """
+    training = data.train if isinstance(data, DatasetSplits) else data
+    chosen = training_settings(network, settings)
+    if isinstance(network, str):
+        network = build(network, training.image_shape, len(training.class_names))
+    learning, validation = split(training, chosen)
+    if isinstance(preprocessing, str):
+        preprocessing = fit_preprocessing(preprocessing, learning)
+    beginning = first_checkpoint(network, preprocessing, training.class_names, identity(training), chosen)
+    trainer = Trainer(
+        beginning, learning, validation, progress=progress
+    )  # checks all before anything is written
+    if out is not None:
+        trainer.folder = RunFolder.create(Path(out), description(beginning, source or {}))
+    return finish(trainer, data)
+
+
+def resume(
+    folder: str | Path,
+    data: DatasetSplits | Dataset,
+    *,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Run:
+    """Go on with a run that was stopped, however it was, or that is to train for more epochs.
+
+    Args:
+        folder: the run's folder, or one of its checkpoints.
+        data: the same data as before.
+        progress: what is told while training.
+        settings: epochs, patience, threads, checkpoint_seconds, checkpoint_steps, where they are to change.
+
+    Raises:
+        CheckpointError: no run, or a checkpoint that cannot be used.
+        SettingError: other data, or a setting that cannot change.
+    """
+    path = Path(folder)
+    place = RunFolder.open(path)
+    training = data.train if isinstance(data, DatasetSplits) else data
+    with place.locked():
+        if path.is_file():
+            place.resume_from(path)
+        checkpoint = checkpoint_to_resume(place)
+    if checkpoint.data != identity(training):
+        raise SettingError(
+            f"{place.path} was trained on other data: {checkpoint.data}, these are {identity(training)}; "
+            f"a run can only go on with the same images in the same order"
+        )
+    checkpoint = with_changes(checkpoint, settings)
+    learning, validation = split(training, checkpoint.settings)
+    return finish(Trainer(checkpoint, learning, validation, folder=place, progress=progress), data)
+
+
+def finish(trainer: Trainer, data: DatasetSplits | Dataset) -> Run:
+    """Train to the end and measure the model on the test images."""
+    last = trainer.run()
+    # What lies in the folder is what everybody gets who loads the run.
+    model = load_model(trainer.folder.path) if trainer.folder else Model.of(trainer.best or last)
+    test = model.evaluate(data.test, trainer.program) if isinstance(data, DatasetSplits) else None
+    return Run(model, last, test, trainer.folder)
+
+
+def training_settings(network: Network | str, settings: Mapping[str, Any]) -> TrainingSettings:
+    """Return the settings of a new run; a named network brings its own loss."""
+    known = [entry.name for entry in fields(TrainingSettings)]
+    for name in settings:
+        if name not in known:
+            raise unknown_name("training setting", name, known)
+    if isinstance(network, str):
+        return TrainingSettings(**{"loss": recipe(network).loss, **settings})
+    return TrainingSettings(**settings)
+
+
+def with_changes(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Checkpoint:
+    """Return the checkpoint with those settings changed that a resumed run may change."""
+    for name in changes:
+        if name not in RESUMABLE:
+            raise SettingError(
+                f"{name} cannot change when a run is resumed, only {', '.join(RESUMABLE)} can; begin a new run for it"
+            )
+    settings = replace(checkpoint.settings, **changes)
+    done = checkpoint.position.epoch
+    if settings.epochs < done:
+        raise SettingError(
+            f"the run has trained for {done} epochs already, epochs cannot be {settings.epochs}"
+        )
+    return replace(checkpoint, settings=settings)
+
+
+def split(dataset: Dataset, settings: TrainingSettings) -> tuple[Dataset, Dataset | None]:
+    """Return the images to learn from, and those to validate on if there are to be any."""
+    if settings.validation == 0:
+        return dataset, None
+    return split_off_validation(dataset, settings.validation, settings.seed)
+
+
+def first_checkpoint(
+    network: Network,
+    preprocessing: Preprocessing,
+    class_names: tuple[str, ...],
+    data: Mapping[str, Any],
+    settings: TrainingSettings,
+) -> Checkpoint:
+    """Return a run at its beginning: initial values and an optimiser that has done nothing."""
+    program = Program(
+        network,
+        loss=settings.loss,
+        backend=settings.backend,
+        precision=settings.precision,
+        threads=settings.threads,
+    )
+    parameters = network.initialize(settings.seed, program.dtype)
+    return Checkpoint(
+        network=network,
+        parameters=parameters,
+        state=program.initial_state(),
+        optimizer_state=settings.optimizer.initialize(parameters),
+        preprocessing=preprocessing,
+        class_names=class_names,
+        settings=settings,
+        data=data,
+    )
+
+
+def identity(dataset: Dataset) -> dict[str, Any]:
+    """Return what tells a data set from others: its name, number of images and fingerprint."""
+    digest = hashlib.sha256(f"{dataset.images.dtype.str}{dataset.images.shape}".encode())
+    digest.update(np.ascontiguousarray(dataset.images).data)
+    digest.update(np.ascontiguousarray(dataset.labels).data)
+    return {"name": dataset.name, "images": len(dataset), "sha256": digest.hexdigest()}
+
+
+def description(beginning: Checkpoint, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that a run begins with, for ``run.json``; `checkpoint_to_resume` reads it."""
+    return {
+        "tatami_version": __version__,
+        "source": dict(source),
+        "data": dict(beginning.data),
+        "class_names": list(beginning.class_names),
+        "preprocessing": beginning.preprocessing.to_json(),
+        "settings": beginning.settings.to_json(),
+        "network": beginning.network.to_json(),
+    }
+
+
+def checkpoint_to_resume(folder: RunFolder) -> Checkpoint:
+    """Return the last checkpoint, or the beginning of a run that was killed before it saved one."""
+    if folder.last.exists() or previous_of(folder.last).exists():
+        return load_checkpoint(folder.last)
+    values = folder.settings()
+    try:
+        return first_checkpoint(
+            Network.from_json(values["network"]),
+            Preprocessing.from_json(values["preprocessing"]),
+            tuple(values["class_names"]),
+            values["data"],
+            TrainingSettings.from_json(values["settings"]),
+        )
+    except (TatamiError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.settings_file} cannot be used: {error}") from error

@@ -1,0 +1,114 @@
+"""Every setting of a run that its weights depend on, checked once, written with the run and its checkpoints."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from typing import Any
+
+from tatami.errors import CheckpointError, SettingError, TatamiError
+from tatami.geometry import is_whole
+from tatami.losses import Loss, SoftmaxCrossEntropy
+from tatami.optimizers import SGD, Optimizer
+from tatami.schedules import ConstantRate, Schedule
+
+LARGEST_EPOCHS = 2**32 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images of one step; the last batch of an epoch may be smaller.
+        optimizer: how parameters move.
+        loss: what is minimised.
+        schedule: factor on the learning rate over the run.
+        clip: largest common norm of all gradients, or None.
+        validation: share of the training images that is set aside to measure on after every epoch.
+        patience: stop after so many epochs without a lower validation loss; None trains all epochs.
+        seed: of the counter-based generator, for initial values, split, shuffling and dropout.
+        backend: which backend runs the program.
+        precision: 'f32', 'f64' or what else the backend offers.
+        threads: threads of a backend that has its own; None leaves it to the backend.
+        checkpoint_seconds: save at least so often.
+        checkpoint_steps: save after so many steps as well, or None.
+
+    >>> TrainingSettings(epochs=3, batch_size=10).optimizer
+    SGD(learning_rate=0.01, weight_decay=0.0, momentum=0.0, nesterov=False)
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    optimizer: Optimizer = field(default_factory=SGD)
+    loss: Loss = field(default_factory=SoftmaxCrossEntropy)
+    schedule: Schedule = field(default_factory=ConstantRate)
+    clip: float | None = None
+    validation: float = 0.0
+    patience: int | None = None
+    seed: int = 0
+    backend: str = "reference"
+    precision: str = "f32"
+    threads: int | None = None
+    checkpoint_seconds: float = 30.0
+    checkpoint_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every number; names of backends and precisions are checked where programs are planned."""
+        require_whole("epochs", self.epochs, 1, LARGEST_EPOCHS)
+        require_whole("batch size", self.batch_size, 1, LARGEST_EPOCHS)
+        require_whole("seed", self.seed, 0, 2**64 - 1)
+        for name, value in (
+            ("patience", self.patience),
+            ("threads", self.threads),
+            ("checkpoint steps", self.checkpoint_steps),
+        ):
+            if value is not None:
+                require_whole(name, value, 1, LARGEST_EPOCHS)
+        if not is_real(self.validation) or not 0 <= self.validation < 1:
+            raise SettingError(
+                f"validation must be a share from 0 up to, but not including, 1, got {self.validation!r}"
+            )
+        if self.clip is not None and not (is_real(self.clip) and self.clip > 0):
+            raise SettingError(f"clip must be a number above 0, got {self.clip!r}")
+        if not is_real(self.checkpoint_seconds) or self.checkpoint_seconds < 0:
+            raise SettingError(f"checkpoint seconds must be at least 0, got {self.checkpoint_seconds!r}")
+        if self.patience is not None and self.validation == 0:
+            raise SettingError(
+                "patience needs validation images to watch: set aside a share of the training images, "
+                "such as validation 0.1"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {
+            name: value.to_json() if isinstance(value, Optimizer | Loss | Schedule) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "TrainingSettings":
+        """Read settings back; raise CheckpointError if they are not settings."""
+        names = {entry.name for entry in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != names:
+            raise CheckpointError(f"training settings need the entries {', '.join(sorted(names))}")
+        read = dict(values)
+        try:
+            read["optimizer"] = Optimizer.from_json(values["optimizer"])
+            read["loss"] = Loss.from_json(values["loss"])
+            read["schedule"] = Schedule.from_json(values["schedule"])
+            return cls(**read)
+        except (TatamiError, TypeError, ValueError) as error:
+            raise CheckpointError(f"training settings cannot be read: {error}") from error
+
+
+def require_whole(name: str, value: object, low: int, high: int) -> None:
+    """Raise unless a value is a whole number from low to high."""
+    if not is_whole(value) or not low <= value <= high:  # type: ignore[operator]
+        raise SettingError(f"{name} must be a whole number of at least {low}, got {value!r}")
+
+
+def is_real(value: object) -> bool:
+    """Say whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
