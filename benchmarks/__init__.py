@@ -1,0 +1,1 @@
+"""Speed claims as scripts: each prints a table with both sides, losses included, and can write JSON."""
