@@ -164,14 +164,21 @@ class Program:
         """Start training from the given parameters.
 
         Args:
-            parameters: where to start.
+            parameters: where to start; kept in the program's precision from then on.
             optimizer: how parameters move.
             optimizer_state: to go on where an earlier session stopped.
             state: the layers' state, likewise.
             clip_norm: largest common norm of all gradients, or None.
         """
         self.network.check_parameters(parameters)
-        return LayerwiseSession(self, parameters, optimizer, optimizer_state, state, clip_norm)
+        return LayerwiseSession(self, self.cast(parameters), optimizer, optimizer_state, state, clip_norm)
+
+    def cast(self, parameters: Parameters) -> Parameters:
+        """Return the parameters in this program's precision."""
+        return {
+            layer: {name: np.asarray(array, dtype=self.dtype) for name, array in named.items()}
+            for layer, named in parameters.items()
+        }
 
     def check_input(self, x: NDArray[Any]) -> NDArray[Any]:
         """Raise unless x is a batch of at least one example in the network's input shape."""
