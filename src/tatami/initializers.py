@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tatami.description import Described
+from tatami.description import Described, nested_tuple as nested_tuple
 from tatami.errors import SettingError, ShapeError
 from tatami.geometry import Shape
 from tatami.random import RandomKey
@@ -30,7 +30,7 @@ class ParameterSpec:
     fan_out: int = 1
 
 
-class Initializer(Described, family="initial value"):
+class Initializer(Described, family="initial value", abstract=True):
     """Base of the initial values."""
 
     def draw(self, spec: ParameterSpec, stream: str, key: RandomKey) -> NDArray[np.float64]:
@@ -69,15 +69,11 @@ class Given(Initializer):
 
     values: Any
 
-    def __post_init__(self) -> None:
-        """Keep nested tuples, which are frozen like the rest."""
-        object.__setattr__(self, "values", nested_tuple(self.values))
-
     def draw(self, spec: ParameterSpec, stream: str, key: RandomKey) -> NDArray[np.float64]:
         """Return the given numbers, or raise if they have another shape."""
         try:
             values = np.array(self.values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise SettingError(
                 f"{stream}: given initial values are not a regular array of numbers"
             ) from error
@@ -94,6 +90,12 @@ class Normal(Initializer):
 
     std: float = 0.01
 
+    def __post_init__(self) -> None:
+        """Refuse a negative deviation."""
+        super().__post_init__()
+        if self.std < 0:
+            raise SettingError(f"Normal: std must be at least 0, got {self.std}")
+
     def draw(self, spec: ParameterSpec, stream: str, key: RandomKey) -> NDArray[np.float64]:
         """Return std·z, z standard normal."""
         return float(self.std) * key.normal(stream, spec.shape)
@@ -106,13 +108,19 @@ class Uniform(Initializer):
     low: float = -0.05
     high: float = 0.05
 
+    def __post_init__(self) -> None:
+        """Refuse an empty range."""
+        super().__post_init__()
+        if not self.low < self.high:
+            raise SettingError(f"Uniform: low must be below high, got {self.low} and {self.high}")
+
     def draw(self, spec: ParameterSpec, stream: str, key: RandomKey) -> NDArray[np.float64]:
         """Return low + (high - low)·u, u uniform in [0, 1)."""
         return float(self.low) + (float(self.high) - float(self.low)) * key.uniform(stream, spec.shape)
 
 
 @dataclass(frozen=True)
-class Scaled(Initializer):
+class Scaled(Initializer, abstract=True):
     """Base of Xavier and He: zero mean, standard deviation √(gain / n), n chosen by ``fan``.
 
     The uniform form draws from ±√3·std, which has the same deviation.
@@ -120,17 +128,6 @@ class Scaled(Initializer):
 
     distribution: Literal["normal", "uniform"] = "normal"
     fan: Fan = "in"
-
-    def __post_init__(self) -> None:
-        """Check the two choices."""
-        if self.distribution not in ("normal", "uniform"):
-            raise SettingError(
-                f"{type(self).__name__}: distribution must be 'normal' or 'uniform', got {self.distribution!r}"
-            )
-        if self.fan not in ("in", "out", "average"):
-            raise SettingError(
-                f"{type(self).__name__}: fan must be 'in', 'out' or 'average', got {self.fan!r}"
-            )
 
     def gain(self) -> float:
         """Return the variance that n units should share."""
@@ -164,12 +161,3 @@ class He(Scaled):
     def gain(self) -> float:
         """Return 2."""
         return 2.0
-
-
-def nested_tuple(values: Any) -> Any:
-    """Turn nested lists or arrays into nested tuples of numbers."""
-    if isinstance(values, np.ndarray):
-        values = values.tolist()
-    if isinstance(values, list | tuple):
-        return tuple(nested_tuple(entry) for entry in values)
-    return values

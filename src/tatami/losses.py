@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tatami.backends.base import Array, Backend
 from tatami.description import Described
-from tatami.errors import DataError, SettingError, ShapeError
+from tatami.errors import DataError, ShapeError
 from tatami.layers.activations import softmax
 
 Reduction = Literal["mean", "sum"]
@@ -31,7 +31,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Loss(Described, family="loss"):
+class Loss(Described, family="loss", abstract=True):
     """Base of the losses.
 
     Args:
@@ -39,13 +39,6 @@ class Loss(Described, family="loss"):
     """
 
     reduction: Reduction = "mean"
-
-    def __post_init__(self) -> None:
-        """Check the reduction."""
-        if self.reduction not in ("mean", "sum"):
-            raise SettingError(
-                f"{type(self).__name__}: reduction must be 'mean' or 'sum', got {self.reduction!r}"
-            )
 
     def weight(self, output: Array) -> float:
         """Return the factor of every example: 1/N or 1."""
@@ -86,6 +79,10 @@ class SquaredError(Loss):
             raise ShapeError(
                 f"SquaredError: targets should have the output's shape {('N', *output_shape)} or be class labels "
                 f"(N,), got {values.shape}"
+            )
+        if values.dtype.kind not in "buif":
+            raise DataError(
+                f"SquaredError: expected an array of numbers as targets, got dtype {values.dtype}"
             )
         return values
 
@@ -159,10 +156,10 @@ def check_labels(labels: NDArray[Any], classes: int) -> None:
     """Raise unless every label is a whole number from 0 to classes - 1."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"class labels must be whole numbers, got an array of {labels.dtype}")
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    wrong = np.argwhere((labels < 0) | (labels >= classes))
     if wrong.size:
         raise DataError(
-            f"label out of range: example {wrong[0]} has label {labels.reshape(-1)[wrong[0]]}, the network has "
+            f"label out of range: example {wrong[0][0]} has label {labels[tuple(wrong[0])]}, the network has "
             f"{classes} outputs, so labels go from 0 to {classes - 1}; "
             f"count classes from 0 or give the network more outputs"
         )

@@ -11,7 +11,7 @@ from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameter
 
 
 @dataclass(frozen=True)
-class Activation(Layer):
+class Activation(Layer, abstract=True):
     """Base of the activations without parameters: a function and its derivative."""
 
     def output_shape(self, *input_shapes: Shape) -> Shape:

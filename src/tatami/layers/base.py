@@ -45,7 +45,7 @@ class Backward:
 
 
 @dataclass(frozen=True)
-class Layer(Described, family="layer"):
+class Layer(Described, family="layer", abstract=True):
     """Base of all layers. Shapes exclude the batch axis: (C, *spatial) or (features,).
 
     Attributes:

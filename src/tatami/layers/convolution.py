@@ -8,7 +8,7 @@ from typing import ClassVar
 from tatami.backends.base import Array, Backend
 from tatami.description import plain
 from tatami.geometry import Geometry, Padding, PerAxis, Shape, by_axis
-from tatami.initializers import He, Initializer, ParameterSpec, Zeros, nested_tuple
+from tatami.initializers import He, Initializer, ParameterSpec, Zeros
 from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
 
 
@@ -49,11 +49,6 @@ class Convolution(Layer):
     weight_initializer: Initializer = field(default_factory=He)
     bias_initializer: Initializer = field(default_factory=Zeros)
     kind: ClassVar[str] = "conv"
-
-    def __post_init__(self) -> None:
-        """Freeze settings that came as lists."""
-        for setting in ("kernel", "stride", "padding", "dilation"):
-            object.__setattr__(self, setting, nested_tuple(getattr(self, setting)))
 
     def window(self, *input_shapes: Shape) -> Geometry:
         """Return the geometry for an input of that shape."""

@@ -36,7 +36,8 @@ class Dropout(Layer):
 
     def __post_init__(self) -> None:
         """Check the ratio."""
-        if not isinstance(self.ratio, int | float) or not 0 <= self.ratio < 1:
+        super().__post_init__()
+        if not 0 <= self.ratio < 1:
             raise SettingError(f"{self.label}: ratio must be at least 0 and below 1, got {self.ratio!r}")
 
     def output_shape(self, *input_shapes: Shape) -> Shape:

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from typing import ClassVar
 
-from tatami.backends.base import TIE_RULES, Array, Backend, TieRule
-from tatami.errors import SettingError, ShapeError, unknown_name
+from tatami.backends.base import Array, Backend, TieRule
+from tatami.errors import SettingError, ShapeError
 from tatami.geometry import Geometry, Padding, PerAxis, Shape, by_axis
-from tatami.initializers import nested_tuple
 from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
 
 
 @dataclass(frozen=True)
-class Pool(Layer):
+class Pool(Layer, abstract=True):
     """Base of the poolings over windows.
 
     Args:
@@ -26,11 +25,6 @@ class Pool(Layer):
     stride: PerAxis | None = None
     padding: Padding = "valid"
     kind: ClassVar[str] = "pool"
-
-    def __post_init__(self) -> None:
-        """Freeze settings that came as lists."""
-        for setting in ("size", "stride", "padding"):
-            object.__setattr__(self, setting, nested_tuple(getattr(self, setting)))
 
     def window(self, *input_shapes: Shape) -> Geometry:
         """Return the geometry for an input of that shape."""
@@ -75,12 +69,6 @@ class MaxPool(Pool):
     """
 
     ties: TieRule = "first"
-
-    def __post_init__(self) -> None:
-        """Check the rule for ties."""
-        super().__post_init__()
-        if self.ties not in TIE_RULES:
-            raise unknown_name(f"{self.label}: rule for ties", str(self.ties), TIE_RULES)
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
@@ -154,7 +142,7 @@ class LpPool(Pool):
     def __post_init__(self) -> None:
         """Check the exponent."""
         super().__post_init__()
-        if not isinstance(self.p, int | float) or not self.p >= 1 or not isfinite(self.p):
+        if not self.p >= 1:
             raise SettingError(f"{self.label}: p must be a finite number of at least 1, got {self.p!r}")
 
     def forward(
@@ -194,7 +182,7 @@ class L2Pool(LpPool):
 
 
 @dataclass(frozen=True)
-class GlobalPool(Layer):
+class GlobalPool(Layer, abstract=True):
     """Base of the poolings over the whole map: (C, *spatial) becomes (C,)."""
 
     kind: ClassVar[str] = "pool"
