@@ -6,8 +6,13 @@ act on and nothing else. The command line prints them as one sentence without a 
 
 import difflib
 import importlib
+import reprlib
 from collections.abc import Iterable
 from types import ModuleType
+
+LONGEST_NAME = 100
+MOST_NAMES = 40
+MOST_SUGGESTIONS = 1000
 
 
 class TatamiError(Exception):
@@ -49,9 +54,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     unknown optimizer 'adm': did you mean 'adam'? Known: adam, adamw, sgd
     """
     choices = sorted(known)
-    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    # Names may come from a file, so neither their length nor their number is trusted.
+    nearest = difflib.get_close_matches(name[:LONGEST_NAME], choices[:MOST_SUGGESTIONS], n=1, cutoff=0.5)
     suggestion = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return UnknownNameError(f"unknown {kind} {name!r}: {suggestion}Known: {', '.join(choices)}")
+    listed = ", ".join(choices[:MOST_NAMES]) + (", …" if len(choices) > MOST_NAMES else "")
+    return UnknownNameError(f"unknown {kind} {shortened(name)}: {suggestion}Known: {listed}")
+
+
+def shortened(name: str) -> str:
+    """Return a name in quotes, cut in the middle if it is very long."""
+    return repr(name) if len(name) <= LONGEST_NAME else reprlib.repr(name)
 
 
 def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
