@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tatami.description import Described
+from tatami.description import Described, is_finite_number
 from tatami.errors import SettingError
 
 Parameters = dict[str, dict[str, NDArray[Any]]]
@@ -30,7 +30,7 @@ class OptimizerState:
 
 
 @dataclass(frozen=True)
-class Optimizer(Described, family="optimizer"):
+class Optimizer(Described, family="optimizer", abstract=True):
     """Base of the optimisers.
 
     Args:
@@ -44,16 +44,24 @@ class Optimizer(Described, family="optimizer"):
 
     def __post_init__(self) -> None:
         """Check the settings that all optimisers share."""
+        super().__post_init__()
         self.require("learning_rate", 0, np.inf)
         self.require("weight_decay", 0, np.inf)
 
     def require(self, setting: str, low: float, high: float) -> None:
         """Raise unless low ≤ setting < high."""
         value = getattr(self, setting)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < high:
+        if not low <= value < high:
             upper = "" if high == np.inf else f" and below {high:g}"
             raise SettingError(
                 f"{type(self).__name__}: {setting} must be a number of at least {low:g}{upper}, got {value!r}"
+            )
+
+    def require_positive(self, setting: str) -> None:
+        """Raise unless setting > 0."""
+        if not getattr(self, setting) > 0:
+            raise SettingError(
+                f"{type(self).__name__}: {setting} must be above 0, got {getattr(self, setting)!r}"
             )
 
     def used_slots(self) -> tuple[str, ...]:
@@ -86,7 +94,8 @@ class Optimizer(Described, family="optimizer"):
             state: from `initialize` or the last update.
             learning_rate: η of this step; by default the optimiser's own.
         """
-        rate = self.learning_rate if learning_rate is None else learning_rate
+        # A Python float: NumPy's own scalars would carry float32 arithmetic into float64.
+        rate = float(self.learning_rate if learning_rate is None else learning_rate)
         count = state.count + 1
         new_parameters: Parameters = {}
         new_slots: dict[str, Parameters] = {slot: {} for slot in state.slots}
@@ -170,6 +179,11 @@ class AdaGrad(Optimizer):
     epsilon: float = 1e-10
     slot_names: ClassVar[tuple[str, ...]] = ("square_sum",)
 
+    def __post_init__(self) -> None:
+        """Check ε."""
+        super().__post_init__()
+        self.require_positive("epsilon")
+
     def step(
         self, w: NDArray[Any], g: NDArray[Any], slots: Slots, rate: float, decay: float, count: int
     ) -> tuple[NDArray[Any], Slots]:
@@ -194,9 +208,10 @@ class RMSProp(Optimizer):
     slot_names: ClassVar[tuple[str, ...]] = ("mean_square",)
 
     def __post_init__(self) -> None:
-        """Check ρ."""
+        """Check ρ and ε."""
         super().__post_init__()
         self.require("rho", 0, 1)
+        self.require_positive("epsilon")
 
     def step(
         self, w: NDArray[Any], g: NDArray[Any], slots: Slots, rate: float, decay: float, count: int
@@ -223,10 +238,11 @@ class Adam(Optimizer):
     slot_names: ClassVar[tuple[str, ...]] = ("mean", "mean_square")
 
     def __post_init__(self) -> None:
-        """Check β₁ and β₂."""
+        """Check β₁, β₂ and ε."""
         super().__post_init__()
         self.require("beta1", 0, 1)
         self.require("beta2", 0, 1)
+        self.require_positive("epsilon")
 
     def step(
         self, w: NDArray[Any], g: NDArray[Any], slots: Slots, rate: float, decay: float, count: int
@@ -281,7 +297,7 @@ def clip_gradients(gradients: Parameters, largest_norm: float) -> Parameters:
     >>> clip_gradients({"dense1": {"weight": np.array([3.0, 4.0])}}, 1.0)["dense1"]["weight"]
     array([0.6, 0.8])
     """
-    if not largest_norm > 0:
+    if not is_finite_number(largest_norm) or not largest_norm > 0:
         raise SettingError(f"gradient clipping: the largest norm must be above 0, got {largest_norm!r}")
     norm = gradient_norm(gradients)
     if norm <= largest_norm:
