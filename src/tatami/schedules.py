@@ -11,7 +11,7 @@ from tatami.errors import SettingError
 
 
 @dataclass(frozen=True)
-class Schedule(Described, family="schedule"):
+class Schedule(Described, family="schedule", abstract=True):
     """Base of the schedules."""
 
     def factor(self, step: int, total_steps: int) -> float:
@@ -33,8 +33,8 @@ class StepDecay(Schedule):
     """Multiply the rate by ``decay`` each time another ``every`` of the run has passed.
 
     Args:
-        every: fraction of the run between two decays, above 0.
-        decay: the factor, above 0.
+        every: fraction of the run between two decays, from 1e-6 to 1.
+        decay: the factor, above 0 and at most 1.
 
     >>> [StepDecay(every=0.5, decay=0.1).factor(step, 10) for step in (0, 4, 5)]
     [1.0, 1.0, 0.1]
@@ -45,14 +45,17 @@ class StepDecay(Schedule):
 
     def __post_init__(self) -> None:
         """Check both numbers."""
-        if not 0 < self.every <= 1 or not self.decay > 0:
+        super().__post_init__()
+        if not 1e-6 <= self.every <= 1 or not 0 < self.decay <= 1:
             raise SettingError(
-                f"StepDecay: every must be in (0, 1] and decay above 0, got {self.every}, {self.decay}"
+                f"StepDecay: every must be from 1e-6 to 1 and decay above 0 and at most 1, "
+                f"got {self.every} and {self.decay}"
             )
 
     def factor(self, step: int, total_steps: int) -> float:
         """Return decay^⌊progress / every⌋."""
-        return float(self.decay ** int(step / max(total_steps, 1) / self.every))
+        # The quotient may fall a rounding short of a whole number (0.3 / 0.1 does), so a little is added.
+        return float(self.decay ** int(step / max(total_steps, 1) / self.every + 1e-9))
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,14 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         """Check the end value."""
+        super().__post_init__()
         if not 0 <= self.lowest <= 1:
             raise SettingError(f"Cosine: lowest must be between 0 and 1, got {self.lowest}")
 
     def factor(self, step: int, total_steps: int) -> float:
         """Return lowest + (1 - lowest)·½·(1 + cos(π·progress))."""
         progress = min(step / max(total_steps, 1), 1.0)
-        return round(self.lowest + (1 - self.lowest) * 0.5 * (1 + cos(pi * progress)), 15)
+        return self.lowest + (1 - self.lowest) * 0.5 * (1 + cos(pi * progress))
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,13 @@ class WarmUp(Schedule):
 
     def __post_init__(self) -> None:
         """Check the fraction."""
+        super().__post_init__()
         if not 0 <= self.fraction < 1:
             raise SettingError(f"WarmUp: fraction must be at least 0 and below 1, got {self.fraction}")
 
     def factor(self, step: int, total_steps: int) -> float:
         """Return (step + 1) / warm-up steps, then the other schedule's factor of the rest."""
-        rising = int(self.fraction * total_steps)
+        rising = round(self.fraction * total_steps)
         if step < rising:
             return (step + 1) / rising
         return self.after.factor(step - rising, total_steps - rising)
