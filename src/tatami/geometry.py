@@ -35,6 +35,10 @@ def per_axis(value: PerAxis, rank: int, argument: str, layer: str) -> Shape:
     """
     if isinstance(value, int):
         return (value,) * rank
+    if not isinstance(value, tuple | list):
+        raise SettingError(
+            f"{layer}: {argument} must be a whole number or one for each axis, got {value!r:.40}"
+        )
     values = tuple(value)
     if len(values) != rank:
         raise SettingError(
@@ -62,9 +66,11 @@ def resolve_padding(padding: Padding, kernel: Shape, dilation: Shape, layer: str
         if padding == "same":
             totals = [(taps - 1) * step for taps, step in zip(kernel, dilation, strict=True)]
             return tuple((total // 2, total - total // 2) for total in totals)
-        raise SettingError(f"{layer}: padding must be 'valid', 'same', numbers or pairs, got {padding!r}")
+        raise SettingError(f"{layer}: padding must be 'valid', 'same', numbers or pairs, got {padding!r:.40}")
     if isinstance(padding, int):
         return ((padding, padding),) * rank
+    if not isinstance(padding, tuple | list):
+        raise SettingError(f"{layer}: padding must be 'valid', 'same', numbers or pairs, got {padding!r:.40}")
     entries: tuple[int | Sequence[int], ...] = tuple(padding)
     if len(entries) != rank:
         raise SettingError(
@@ -73,10 +79,10 @@ def resolve_padding(padding: Padding, kernel: Shape, dilation: Shape, layer: str
         )
     pairs = []
     for entry in entries:
-        pair: Shape = (entry, entry) if isinstance(entry, int) else tuple(entry)
-        if len(pair) != 2:
+        pair = (entry, entry) if isinstance(entry, int) else entry
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise SettingError(
-                f"{layer}: padding of an axis is a number or a (before, after) pair, got {entry!r}"
+                f"{layer}: padding of an axis is a number or a (before, after) pair, got {entry!r:.40}"
             )
         pairs.append((pair[0], pair[1]))
     return tuple(pairs)
@@ -242,11 +248,13 @@ class Geometry:
     def require_input_in_every_window(self, layer: str) -> None:
         """Raise if some window lies wholly in the padding: a pooling has nothing to look at there."""
         for axis in range(self.rank):
-            before = self.padding[axis][0]
-            for position in range(self.output_size[axis]):
+            before, gap = self.padding[axis][0], self.dilation[axis]
+            count = self.output_size[axis]
+            # Without gaps between the taps only the outermost windows can miss the input.
+            for position in (0, count - 1) if gap == 1 else range(count):
                 start = position * self.stride[axis] - before
-                taps = range(start, start + self.effective_kernel[axis], self.dilation[axis])
-                if not any(0 <= at < self.size[axis] for at in taps):
+                first_inside = start + max(0, -(start // gap)) * gap
+                if first_inside >= min(self.size[axis], start + self.effective_kernel[axis]):
                     raise SettingError(
                         f"{layer}: pooling window {position} on spatial axis {axis} sees only padding; "
                         f"padding must be smaller than the window, got padding {self.padding[axis]} "
