@@ -74,13 +74,13 @@ class RandomKey:
 
     def __post_init__(self) -> None:
         """Refuse what does not fit into the words of the counter."""
-        for field, value, bits in (
-            ("seed", self.seed, 64),
-            ("epoch", self.epoch, 32),
-            ("step", self.step, 32),
-        ):
-            if not 0 <= value < 2**bits:
-                raise SettingError(f"random key: {field} must be between 0 and 2^{bits} - 1, got {value}")
+        for field, bits in (("seed", 64), ("epoch", 32), ("step", 32)):
+            value = getattr(self, field)
+            if not isinstance(value, int | np.integer) or not 0 <= value < 2**bits:
+                raise SettingError(
+                    f"random key: {field} must be a whole number from 0 to 2^{bits} - 1, got {value!r:.40}"
+                )
+            object.__setattr__(self, field, int(value))
 
     def bits(self, stream: str, count: int) -> NDArray[np.uint32]:
         """Return the first ``count`` 32-bit words of a stream."""
