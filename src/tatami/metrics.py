@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tatami.errors import DataError, ShapeError
+
 
 def predicted_classes(outputs: NDArray[Any]) -> NDArray[np.int64]:
     """Return the class with the largest output for every example, the first of equals: (N,) from (N, classes)."""
@@ -18,7 +20,9 @@ def accuracy(outputs: NDArray[Any], labels: NDArray[Any]) -> float:
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     0.5
     """
-    return float(np.mean(predicted_classes(outputs) == labels))
+    predicted = predicted_classes(outputs)
+    check_alike(predicted, labels)
+    return float(np.mean(predicted == labels))
 
 
 def confusion_matrix(predicted: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[np.int64]:
@@ -28,5 +32,20 @@ def confusion_matrix(predicted: NDArray[Any], labels: NDArray[Any], classes: int
     array([[1, 1],
            [0, 1]])
     """
+    check_alike(predicted, labels)
+    for name, values in (("predicted classes", predicted), ("labels", labels)):
+        if values.min() < 0 or values.max() >= classes:
+            raise DataError(
+                f"confusion matrix: the {name} go from {values.min()} to {values.max()}, "
+                f"with {classes} classes they must go from 0 to {classes - 1}"
+            )
     cells = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes).astype(np.int64)
+
+
+def check_alike(predicted: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Raise unless there is one label for every prediction, and at least one (NumPy would repeat what is missing)."""
+    if predicted.shape != labels.shape:
+        raise ShapeError(f"{predicted.shape} predicted classes came with {labels.shape} labels")
+    if not predicted.size:
+        raise DataError("there are no examples to measure")
