@@ -31,6 +31,14 @@ class Kept(Mapping[str, NDArray[Any]]):
             )
         raise unknown_name("layer", name, self.arrays)
 
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is an array of that name."""
+        return name in self.arrays
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return one array, or the default."""
+        return self.arrays.get(name, default)
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
         return iter(self.arrays)
