@@ -1,8 +1,10 @@
 """Interleaved measurements: every contender runs a short piece in turn, many times, so that noise hits all alike."""
 
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 SHORTEST_PIECE = 0.25
@@ -50,5 +52,16 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows in aligned columns, the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:
-        cells = [cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         print("  ".join(cells))
+
+
+def processor_name() -> str:
+    """Return the processor's name as Linux knows it, else the architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -111,7 +111,12 @@ def torch_layer(layer: layers.Layer, shape: tuple[int, ...]) -> nn.Module:
     padding = tuple(before for before, _ in window.padding) if window else ()
     if isinstance(layer, layers.Convolution) and window:
         convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
-        settings = {"stride": window.stride, "padding": padding, "dilation": window.dilation, "groups": window.groups}
+        settings = {
+            "stride": window.stride,
+            "padding": padding,
+            "dilation": window.dilation,
+            "groups": window.groups,
+        }
         return convolution(window.channels, window.filters, window.kernel, bias=layer.bias, **settings)
     if isinstance(layer, layers.MaxPool) and window:
         return (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[rank - 1](window.kernel, window.stride, padding)
@@ -123,7 +128,9 @@ def torch_layer(layer: layers.Layer, shape: tuple[int, ...]) -> nn.Module:
     if isinstance(layer, layers.Dropout):
         return nn.Dropout(layer.ratio)
     if isinstance(layer, layers.GlobalAveragePool):
-        return nn.Sequential((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[rank - 1](1), nn.Flatten())
+        return nn.Sequential(
+            (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[rank - 1](1), nn.Flatten()
+        )
     simple: dict[type[layers.Layer], Callable[[], nn.Module]] = {
         layers.ReLU: nn.ReLU,
         layers.Tanh: nn.Tanh,

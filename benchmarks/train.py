@@ -9,7 +9,6 @@ loss each side reaches after the same number of steps on the same data from the 
 import argparse
 import json
 import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.measure import Timing, interleaved, print_table
+from benchmarks.measure import Timing, interleaved, print_table, processor_name
 from benchmarks.networks import SUITE, torch_module
 from tatami.network import Network
 from tatami.optimizers import SGD
@@ -71,7 +70,9 @@ class TorchTraining:
         torch.manual_seed(0)
         self.module = torch_module(network, network.initialize(seed=1))
         self.precision = precision
-        self.data = [(torch.from_numpy(x), torch.from_numpy(labels)) for x, labels in batches(network, batch_size)]
+        self.data = [
+            (torch.from_numpy(x), torch.from_numpy(labels)) for x, labels in batches(network, batch_size)
+        ]
         if variant == "channels_last" and len(network.input_shape) == 3:
             self.module = self.module.to(memory_format=torch.channels_last)
             self.data = [(x.to(memory_format=torch.channels_last), labels) for x, labels in self.data]
@@ -106,10 +107,14 @@ def compare(name: str, precision: str, options: argparse.Namespace) -> dict[str,
     """Measure one network in one precision."""
     network = SUITE[name]()
     makers: dict[str, Callable[[], Any]] = {
-        "tatami": lambda: TatamiTraining(network, options.backend, precision, options.batch_size, options.threads)
+        "tatami": lambda: TatamiTraining(
+            network, options.backend, precision, options.batch_size, options.threads
+        )
     }
     for variant in options.torch:
-        makers[f"torch {variant}"] = lambda variant=variant: TorchTraining(network, variant, precision, options.batch_size)
+        makers[f"torch {variant}"] = lambda variant=variant: TorchTraining(
+            network, variant, precision, options.batch_size
+        )
     contenders = {label: make() for label, make in makers.items()}
     timings = interleaved(contenders, options.repetitions)
     best_rival = max((label for label in timings if label != "tatami"), key=lambda label: timings[label].best)
@@ -140,7 +145,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--torch", nargs="+", choices=("eager", "channels_last", "compile"), default=["eager", "channels_last", "compile"])
+    parser.add_argument(
+        "--torch",
+        nargs="+",
+        choices=("eager", "channels_last", "compile"),
+        default=["eager", "channels_last", "compile"],
+    )
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     return parser.parse_args()
 
@@ -149,8 +159,10 @@ def main() -> None:
     """Measure and print."""
     options = parse()
     torch.set_num_threads(options.threads)
-    results = [compare(name, precision, options) for name in options.networks for precision in options.precision]
-    print(f"training, images/s, batch {options.batch_size}, {options.threads} threads, {platform.processor() or platform.machine()}")
+    results = [
+        compare(name, precision, options) for name in options.networks for precision in options.precision
+    ]
+    print(f"training, images/s, batch {options.batch_size}, {options.threads} threads, {processor_name()}")
     rows = []
     for result in results:
         for label, timing in result["timings"].items():
@@ -167,7 +179,8 @@ def main() -> None:
             )
     print_table(("network", "best", "median", "tatami is × faster", f"loss after {LOSS_STEPS} steps"), rows)
     ratios = [result["ratio_best"] for result in results]
-    print(f"geometric mean against the best rival of each: {float(np.exp(np.mean(np.log(ratios)))):.2f} ×, least {min(ratios):.2f} ×")
+    mean = float(np.exp(np.mean(np.log(ratios))))
+    print(f"geometric mean against the best rival of each: {mean:.2f} ×, least {min(ratios):.2f} ×")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
