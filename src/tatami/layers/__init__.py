@@ -7,8 +7,13 @@ from tatami.layers.dense import Dense, Flatten
 from tatami.layers.dropout import Dropout
 from tatami.layers.merge import Add, Concatenate
 from tatami.layers.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, L2Pool, LpPool, MaxPool
+from tatami.layers.rectifiers import ELU, SELU, FReLU, HardSigmoid, LeakyReLU, Maxout, PReLU
+from tatami.layers.smooth_activations import GELU, Mish, Softplus, Swish
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
     "Activation",
     "Add",
     "AveragePool",
@@ -18,18 +23,26 @@ __all__ = [
     "Convolution",
     "Dense",
     "Dropout",
+    "FReLU",
     "Flatten",
     "Forward",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "HardSigmoid",
     "Identity",
     "L2Pool",
     "Layer",
+    "LeakyReLU",
     "LpPool",
     "MaxPool",
+    "Maxout",
+    "Mish",
+    "PReLU",
     "ReLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Step",
+    "Swish",
     "Tanh",
 ]
