@@ -64,13 +64,9 @@ class LayerwiseSession:
         self.program = program
         self.optimizer = optimizer
         self.clip_norm = clip_norm
-        # In the program's precision: gradients in float64 would be lost on parameters in float32.
-        self.parameters = {
-            layer: {name: w.astype(program.dtype, copy=False) for name, w in named.items()}
-            for layer, named in parameters.items()
-        }
+        self.parameters = parameters
         self.optimizer_state = (
-            optimizer.initialize(self.parameters) if optimizer_state is None else optimizer_state
+            optimizer.initialize(parameters) if optimizer_state is None else optimizer_state
         )
         self.state = program.initial_state() if state is None else state
 
