@@ -4,8 +4,10 @@ Shapes are inferred and checked when the network is built, so a mistake is found
 reported with the layer's name. `tatami.program` plans a network for a backend and runs it.
 """
 
+import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -13,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tatami.errors import SettingError, ShapeError, UnknownNameError, unknown_name
-from tatami.geometry import Shape, check_positive
+from tatami.errors import SettingError, ShapeError, UnknownNameError, shortened, unknown_name
+from tatami.geometry import Geometry, Shape, check_positive
 from tatami.initializers import ParameterSpec
 from tatami.layers.base import Layer
 from tatami.random import RandomKey
@@ -25,7 +27,9 @@ INPUT = "input"
 FORMAT_VERSION = 1
 # Far above anything that fits into a workstation; a description that asks for more is a mistake or an attack.
 LARGEST_PARAMETER_COUNT = 2**33
+LARGEST_OUTPUT = 2**33
 LARGEST_LAYER_COUNT = 10_000
+DTYPES = ("float32", "float64")
 
 LayerEntry = Layer | tuple[Layer, str | Sequence[str]]
 
@@ -41,11 +45,41 @@ class Node:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The patch of the network's input that one unit sees: its extent and the step between neighbours, per axis."""
+    """The patch of the network's input that one unit sees, per axis: unit i sees jump·i + first … jump·i + last.
 
-    extent: Shape
+    Where branches that step differently are joined, the largest step is given.
+    """
+
+    first: Shape
+    last: Shape
     jump: Shape
     everything: bool = False
+
+    @property
+    def extent(self) -> Shape:
+        """How many positions of the input a unit sees, the padding around it included."""
+        return tuple(last - first + 1 for first, last in zip(self.first, self.last, strict=True))
+
+    def through(self, window: Geometry) -> "ReceptiveField":
+        """Return the field of a window over units that have this field."""
+        before = [pair[0] for pair in window.padding]
+        reaches = [reach - 1 - pad for reach, pad in zip(window.effective_kernel, before, strict=True)]
+        return ReceptiveField(
+            tuple(at - pad * jump for at, pad, jump in zip(self.first, before, self.jump, strict=True)),
+            tuple(at + reach * jump for at, reach, jump in zip(self.last, reaches, self.jump, strict=True)),
+            tuple(jump * step for jump, step in zip(self.jump, window.stride, strict=True)),
+            self.everything,
+        )
+
+    @staticmethod
+    def joined(fields: Sequence["ReceptiveField"]) -> "ReceptiveField":
+        """Return the field of a unit that sees what the units at its place in several branches see."""
+        return ReceptiveField(
+            tuple(min(axis) for axis in zip(*(field.first for field in fields), strict=True)),
+            tuple(max(axis) for axis in zip(*(field.last for field in fields), strict=True)),
+            tuple(max(axis) for axis in zip(*(field.jump for field in fields), strict=True)),
+            any(field.everything for field in fields),
+        )
 
     def __str__(self) -> str:
         """Print the extent: 5x5, or 'all'."""
@@ -87,12 +121,15 @@ class Network:
         self, layers: Mapping[str, LayerEntry], input_shape: Sequence[int], name: str = "network"
     ) -> None:
         """Order the layers, infer every shape and check that there is one output."""
+        if not isinstance(name, str):
+            raise SettingError(f"the name of a network must be a text, got {reprlib.repr(name)}")
+        if not isinstance(input_shape, Sequence) or not 1 <= len(input_shape) <= 4:
+            raise ShapeError(
+                f"{name}: the input shape must be (C, H, W), (C, W), (C, D, H, W) or (features,), "
+                f"got {reprlib.repr(input_shape)}"
+            )
         self.name = name
         self.input_shape: Shape = tuple(input_shape)
-        if not self.input_shape:
-            raise ShapeError(
-                f"{name}: the input shape is empty; give (C, H, W), (C, W), (C, D, H, W) or (features,)"
-            )
         check_positive(self.input_shape, "input shape", name)
         self.nodes: tuple[Node, ...] = in_topological_order(linked_nodes(layers))
         self.output = self.only_output()
@@ -100,7 +137,7 @@ class Network:
         self.parameter_specs: dict[str, dict[str, ParameterSpec]] = {}
         for node in self.nodes:
             shapes = self.input_shapes(node)
-            self.shapes[node.name] = node.layer.output_shape(*shapes)
+            self.shapes[node.name] = self.allowed_shape(node, node.layer.output_shape(*shapes))
             specs = node.layer.parameter_specs(*shapes)
             if specs:
                 self.parameter_specs[node.name] = specs
@@ -110,13 +147,22 @@ class Network:
                 f"allowed; pool or stride more before the dense layers"
             )
 
+    def allowed_shape(self, node: Node, shape: Shape) -> Shape:
+        """Return the shape of a layer's output, or raise if one example alone would not fit into memory."""
+        if prod(shape) > LARGEST_OUTPUT:
+            raise SettingError(
+                f"{node.layer.label}: an output of {shape_text(shape)} = {prod(shape):,} values for one example is "
+                f"more than the {LARGEST_OUTPUT:,} that are allowed; use smaller inputs, fewer filters or more stride"
+            )
+        return shape
+
     def only_output(self) -> str:
         """Return the one node whose output nobody takes."""
         used = {source for node in self.nodes for source in node.inputs}
         outputs = [node.name for node in self.nodes if node.name not in used]
         if len(outputs) != 1:
             raise SettingError(
-                f"{self.name}: a network has one output, but nothing takes the outputs of {', '.join(outputs)}; "
+                f"{self.name}: a network has one output, but nothing takes the outputs of {names_in_short(outputs)}; "
                 f"merge them with Add or Concatenate"
             )
         return outputs[0]
@@ -154,6 +200,8 @@ class Network:
             seed: of the counter-based generator; the same seed gives the same numbers.
             dtype: 'float32' or 'float64'.
         """
+        if dtype not in DTYPES:
+            raise unknown_name("dtype of parameters", str(dtype), DTYPES)
         key = RandomKey(seed)
         return {
             layer: {
@@ -195,26 +243,14 @@ class Network:
     def receptive_fields(self) -> dict[str, ReceptiveField]:
         """Return for every node how much of the network's input one of its units sees."""
         rank = len(self.input_shape) - 1
-        fields = {INPUT: ReceptiveField((1,) * rank, (1,) * rank)}
+        fields = {INPUT: ReceptiveField((0,) * rank, (0,) * rank, (1,) * rank)}
         for node in self.nodes:
-            sources = [fields[source] for source in node.inputs]
-            field = ReceptiveField(
-                tuple(max(sizes) for sizes in zip(*(source.extent for source in sources), strict=True)),
-                tuple(max(steps) for steps in zip(*(source.jump for source in sources), strict=True)),
-                node.layer.sees_everything() or any(source.everything for source in sources),
-            )
+            field = ReceptiveField.joined([fields[source] for source in node.inputs])
             window = node.layer.window(*self.input_shapes(node))
             if window is not None:
-                field = ReceptiveField(
-                    tuple(
-                        extent + (reach - 1) * jump
-                        for extent, reach, jump in zip(
-                            field.extent, window.effective_kernel, field.jump, strict=True
-                        )
-                    ),
-                    tuple(jump * step for jump, step in zip(field.jump, window.stride, strict=True)),
-                    field.everything,
-                )
+                field = field.through(window)
+            if node.layer.sees_everything():
+                field = replace(field, everything=True)
             fields[node.name] = field
         return fields
 
@@ -308,16 +344,19 @@ class Network:
             raise SettingError("a network's description needs a list of 'layers' and a list 'input_shape'")
         layers: dict[str, LayerEntry] = {}
         for entry in entries:
-            if not isinstance(entry, Mapping) or not isinstance(entry.get("inputs"), list):
-                raise SettingError(f"a layer is described by 'name', 'inputs' and 'layer', got {entry!r:.80}")
-            name = str(entry.get("name"))
+            if (
+                not isinstance(entry, Mapping)
+                or not isinstance(entry.get("name"), str)
+                or not isinstance(entry.get("inputs"), list)
+            ):
+                raise SettingError(
+                    f"a layer is described by 'name', 'inputs' and 'layer', got {reprlib.repr(entry)}"
+                )
+            name = entry["name"]
             if name in layers:
-                raise SettingError(f"two layers are called {name!r}")
-            layers[name] = (
-                Layer.from_json(entry.get("layer")),
-                tuple(str(source) for source in entry["inputs"]),
-            )
-        return Network(layers, shape, name=str(data.get("name", "network")))
+                raise SettingError(f"two layers are called {shortened(name)}")
+            layers[name] = (Layer.from_json(entry.get("layer")), tuple(entry["inputs"]))
+        return Network(layers, shape, name=data.get("name", "network"))
 
     def __eq__(self, other: object) -> bool:
         """Compare structure and settings, not parameters."""
@@ -352,7 +391,7 @@ class Sequential(Network):
         named: dict[str, LayerEntry] = {}
         for layer in layers:
             if not isinstance(layer, Layer):
-                raise SettingError(f"{name}: expected layers such as Dense(10), got {layer!r:.80}")
+                raise SettingError(f"{name}: expected layers such as Dense(10), got {reprlib.repr(layer)}")
             counts[layer.kind] = counts.get(layer.kind, 0) + 1
             label = layer.name or f"{layer.kind}{counts[layer.kind]}"
             if label in named:
@@ -363,45 +402,69 @@ class Sequential(Network):
 
 def linked_nodes(layers: Mapping[str, LayerEntry]) -> list[Node]:
     """Turn the entries into nodes; a layer without named inputs takes the one before it."""
-    if not layers:
-        raise SettingError("a network needs at least one layer")
+    if not isinstance(layers, Mapping) or not layers:
+        raise SettingError("a network needs at least one layer: name -> layer, or name -> (layer, inputs)")
     nodes = []
     before = INPUT
     for name, entry in layers.items():
-        if name == INPUT or not name or "." in name:
+        if not isinstance(name, str) or name == INPUT or not name or "." in name:
             raise SettingError(
-                f"a layer cannot be called {name!r}: 'input' is taken, and dots separate parameters"
+                f"a layer cannot be called {reprlib.repr(name)}: it needs a text, 'input' is taken, and dots "
+                f"separate parameters"
             )
-        layer, inputs = entry if isinstance(entry, tuple) else (entry, before)
+        layer, inputs = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, before)
+        if not isinstance(layer, Layer):
+            raise SettingError(
+                f"layer {shortened(name)}: expected a layer such as Dense(10), or (layer, inputs), "
+                f"got {reprlib.repr(layer)}"
+            )
         sources = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-        if not sources:
-            raise SettingError(f"layer {name!r} has no inputs; name at least one, such as 'input'")
+        if not sources or not all(isinstance(source, str) for source in sources):
+            raise SettingError(
+                f"layer {shortened(name)}: inputs are one or more names, such as 'input', "
+                f"got {reprlib.repr(inputs)}"
+            )
         nodes.append(Node(name, replace(layer, name=name), sources))
         before = name
     return nodes
 
 
-def in_topological_order(nodes: Iterable[Node]) -> tuple[Node, ...]:
-    """Order nodes so that each comes after its inputs, otherwise as given; raise on unknown inputs and on cycles."""
-    waiting = {node.name: node for node in nodes}
-    names = [INPUT, *waiting]
-    for node in waiting.values():
-        for source in node.inputs:
-            if source not in names:
-                raise unknown_name(f"input of layer {node.name!r}:", source, names)
+def in_topological_order(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """Order nodes so that each comes after its inputs, otherwise as given; raise on unknown inputs and on cycles.
+
+    Kahn's algorithm: of the nodes whose inputs are all there, the one that was given first comes next.
+    """
+    position = {node.name: number for number, node in enumerate(nodes)}
+    readers: dict[str, list[int]] = {name: [] for name in (INPUT, *position)}
+    missing = [len(set(node.inputs)) for node in nodes]
+    for number, node in enumerate(nodes):
+        for source in dict.fromkeys(node.inputs):
+            if source not in readers:
+                raise unknown_name(f"input of layer {shortened(node.name)}:", source, readers)
+            readers[source].append(number)
     ordered: list[Node] = []
-    ready = {INPUT}
-    while waiting:
-        possible = [node for node in waiting.values() if ready.issuperset(node.inputs)]
+    possible: list[int] = []
+    arrived = INPUT
+    while True:
+        for number in readers[arrived]:
+            missing[number] -= 1
+            if not missing[number]:
+                heapq.heappush(possible, number)
         if not possible:
-            raise SettingError(
-                f"the layers {', '.join(waiting)} wait for one another in a circle; a network has no loops"
-            )
-        for node in possible:
-            ordered.append(node)
-            ready.add(node.name)
-            del waiting[node.name]
+            break
+        ordered.append(nodes[heapq.heappop(possible)])
+        arrived = ordered[-1].name
+    if len(ordered) < len(nodes):
+        waiting = [node.name for number, node in enumerate(nodes) if missing[number]]
+        raise SettingError(
+            f"the layers {names_in_short(waiting)} wait for one another in a circle; a network has no loops"
+        )
     return tuple(ordered)
+
+
+def names_in_short(names: Sequence[str]) -> str:
+    """List at most ten names."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def without_name(layer: Layer) -> dict[str, Any]:
