@@ -137,6 +137,12 @@ class History:
         return float(sum(record.seconds for record in self.records))
 
     @property
+    def images_per_second(self) -> float:
+        """Training images per second over all epochs: their harmonic mean, for all have the same images."""
+        speeds = [record.images_per_second for record in self.records]
+        return len(speeds) / sum(1 / speed for speed in speeds) if speeds and all(speeds) else 0.0
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch with the lowest validation loss (the first of equals), or None without validation."""
         validated = [record for record in self.records if record.validation_loss is not None]

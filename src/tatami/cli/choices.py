@@ -1,0 +1,169 @@
+"""From words on the command line to networks, optimisers, data sets and models."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tatami.data import DatasetSplits, load
+from tatami.errors import CheckpointError, DataError, SettingError, TatamiError, unknown_name
+from tatami.geometry import Shape
+from tatami.models import MODELS, build
+from tatami.network import Network
+from tatami.optimizers import OPTIMIZERS, Optimizer
+from tatami.schedules import SCHEDULES, Schedule
+from tatami.training.run_folder import RunFolder
+
+# The ○× exercise trains on three copies of each of its two images.
+OX_COPIES = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a data set is loaded; ``run.json`` keeps it, so that a run can find its data again.
+
+    Args:
+        dataset: a name, or the path of a folder of images.
+        data_folder: where the files of mnist lie.
+        size: (height, width) to resize the images of a folder to.
+        channels: 1 or 3, for a folder of images.
+        limit: train on so many images only.
+    """
+
+    dataset: str
+    data_folder: str | None = None
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    limit: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str,
+        data_folder: Path | None,
+        size: tuple[int, int] | None,
+        channels: int | None,
+        limit: int | None,
+    ) -> "Source":
+        """Make paths absolute, so that they mean the same from another folder."""
+        if limit is not None and limit < 1:
+            raise SettingError(f"--limit must be at least 1, got {limit}")
+        known = Path(dataset).expanduser()
+        return cls(
+            dataset=str(known.resolve()) if known.is_dir() and dataset not in NAMES else dataset,
+            data_folder=None if data_folder is None else str(data_folder.expanduser().resolve()),
+            size=size,
+            channels=channels,
+            limit=limit,
+        )
+
+    def load(self) -> DatasetSplits:
+        """Load the data set."""
+        splits = load(self.dataset, self.data_folder, size=self.size, channels=self.channels)
+        if self.dataset == "ox":
+            copies = np.tile(np.arange(len(splits.train)), OX_COPIES)
+            splits = replace(splits, train=splits.train.take(np.sort(copies)))
+        return splits if self.limit is None else splits.limited(self.limit)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``run.json`` keeps."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Source":
+        """Read it back; raise CheckpointError if the run does not say where its data came from."""
+        if not values or set(values) != {entry.name for entry in fields(cls)}:
+            raise CheckpointError(
+                "the run does not say how to load its data; it was begun from Python: resume it there"
+            )
+        size = values["size"]
+        return cls(**{**values, "size": None if size is None else (int(size[0]), int(size[1]))})
+
+
+NAMES = ("digits", "mnist", "ox")
+
+
+def source_of_run(path: Path) -> Source:
+    """Return how the data of a run were loaded, from the run's folder or a file in it."""
+    return Source.from_json(RunFolder.open(path).settings().get("source", {}))
+
+
+def choose_network(text: str, input_shape: Shape | None, classes: int | None) -> Network:
+    """Return the network of a name, or of a JSON file that describes one.
+
+    Raises:
+        UnknownNameError: neither.
+    """
+    if text in MODELS:
+        return build(text, input_shape, classes)
+    path = Path(text).expanduser()
+    if path.suffix == ".json" or path.is_file():
+        return network_of_file(path)
+    raise unknown_name("network", text, MODELS)
+
+
+def network_of_file(path: Path) -> Network:
+    """Read a network from a JSON file."""
+    try:
+        return Network.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; give the name of a network or a JSON file of one") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a JSON file") from error
+    except TatamiError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def network_or_model(text: str, input_shape: Shape | None, classes: int | None) -> Network:
+    """Return the network that a name, a JSON file, a checkpoint or a run folder stands for."""
+    path = Path(text).expanduser()
+    if text not in MODELS and (path.is_dir() or path.suffix == ".safetensors"):
+        from tatami.training.model import load_model
+
+        return load_model(path).network
+    return choose_network(text, input_shape, classes)
+
+
+def choose_optimizer(name: str, settings: Mapping[str, float | bool | None]) -> Optimizer:
+    """Return the optimiser of a name with the settings that were given.
+
+    Raises:
+        UnknownNameError: another name.
+        SettingError: a setting that this optimiser does not have.
+
+    >>> choose_optimizer("sgd", {"learning_rate": 0.1, "momentum": 0.9})
+    SGD(learning_rate=0.1, weight_decay=0.0, momentum=0.9, nesterov=False)
+    """
+    if name not in OPTIMIZERS:
+        raise unknown_name("optimizer", name, OPTIMIZERS)
+    cls = OPTIMIZERS[name]
+    known = {entry.name for entry in fields(cls)}
+    given = {setting: value for setting, value in settings.items() if value not in (None, False)}
+    for setting in given:
+        if setting not in known:
+            having = sorted(other for other, kind in OPTIMIZERS.items() if hasattr(kind, setting))
+            raise SettingError(f"optimizer {name} has no {setting}; {' and '.join(having)} has it")
+    return cls(**given)
+
+
+def choose_schedule(name: str) -> Schedule:
+    """Return the schedule of a name."""
+    if name not in SCHEDULES:
+        raise unknown_name("schedule", name, SCHEDULES)
+    return SCHEDULES[name]
+
+
+def shape_of(text: str | None) -> Shape | None:
+    """Read an input shape such as 1x28x28.
+
+    >>> shape_of("1x28x28"), shape_of(None)
+    ((1, 28, 28), None)
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,7}(x\d{1,7})*", text):
+        raise SettingError(f"--input: expected sizes such as 1x28x28 (channels first), got {text!r}")
+    return tuple(int(part) for part in text.split("x"))

@@ -1,0 +1,46 @@
+"""Options that several commands share, and the words that they accept."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tatami.errors import SettingError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+backend_option = click.option("--backend", metavar="NAME", help="Backend that computes: reference.")
+threads_option = click.option(
+    "--threads", type=int, metavar="N", help="Threads of a backend that has its own."
+)
+precision_option = click.option("--precision", metavar="NAME", help="f32 (default) or f64.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="End stdout with one JSON object; the rest goes to stderr."
+)
+data_option = click.option(
+    "--data",
+    "data_folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where the files of mnist lie.",
+)
+size_option = click.option("--size", metavar="N|HxW", help="Resize the images of a folder to this size.")
+channels_option = click.option(
+    "--channels", type=click.Choice(["1", "3"]), help="Read the images of a folder as grey (1) or colour (3)."
+)
+
+
+def image_size(text: str | None) -> tuple[int, int] | None:
+    """Read N or HxW.
+
+    >>> image_size("28"), image_size("32x48"), image_size(None)
+    ((28, 28), (32, 48), None)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None:
+        raise SettingError(f"--size: expected a number or HxW such as 32x48, got {text!r}")
+    return int(match[1]), int(match[2] or match[1])
