@@ -7,6 +7,7 @@ from tatami.errors import unknown_name
 from tatami.geometry import Shape
 from tatami.losses import Loss, SoftmaxCrossEntropy, SquaredError
 from tatami.models.lectures import arai, lenet5, mlp, ox, perceptron, simple_convnet
+from tatami.models.small_convnet import small_convnet
 from tatami.network import Network
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "perceptron",
     "recipe",
     "simple_convnet",
+    "small_convnet",
 ]
 
 
@@ -38,6 +40,7 @@ MODELS: dict[str, Recipe] = {
     "ox": Recipe(ox, SquaredError("sum")),
     "perceptron": Recipe(perceptron),
     "simple_convnet": Recipe(simple_convnet),
+    "small_convnet": Recipe(small_convnet),
 }
 
 
@@ -52,7 +55,8 @@ def build(name: str, input_shape: Shape | None = None, classes: int | None = Non
     """Build a named network, by default for the data of its lecture.
 
     Args:
-        name: 'arai', 'lenet5', 'mlp', 'ox', 'perceptron' or 'simple_convnet'.
+        name: 'arai', 'lenet5', 'mlp', 'ox', 'perceptron', 'simple_convnet' or
+            'small_convnet'.
         input_shape: (C, H, W) of the data; the lecture's by default.
         classes: number of outputs; the lecture's by default.
 
