@@ -27,6 +27,7 @@ from tatami.program.layerwise import LayerwiseExecutor
 from tatami.random import RandomKey
 
 STEPS = (1e-5, 1e-6, 1e-7)
+SMALLEST_SCALE = 1e-3
 EXAMPLES = 2
 
 
@@ -39,11 +40,17 @@ class GradientEntry:
     index: tuple[int, ...]
     backward: float
     difference: float
+    scale: float = 1.0
 
     @property
     def error(self) -> float:
-        """Relative error, |backward - difference| / max(1, |backward|, |difference|)."""
-        return abs(self.backward - self.difference) / max(1.0, abs(self.backward), abs(self.difference))
+        """Relative error, |backward - difference| / max(scale, |backward|, |difference|).
+
+        The scale is the largest derivative of the tensor, so that an entry that happens to be near 0 is not judged by
+        its rounding; but at least `SMALLEST_SCALE`, below which the difference itself is nothing but rounding.
+        """
+        largest = max(self.scale, abs(self.backward), abs(self.difference))
+        return abs(self.backward - self.difference) / largest
 
     def __str__(self) -> str:
         """Name the place and both values."""
@@ -135,7 +142,7 @@ def check_gradients(
             gradient.
         sample: compare at most this many random indices of each tensor; None compares every index.
         seed: of inputs, initial values, upstream gradient and sample.
-        tolerance: largest error, relative to max(1, |derivative|).
+        tolerance: largest relative error, see `GradientEntry.error`.
 
     Returns:
         A `GradientReport`; ``report.passed`` is the verdict, ``print(report)`` shows a line for each tensor.
@@ -149,17 +156,21 @@ def check_gradients(
         raise SettingError(
             f"check_gradients: sample must be at least 1, or None for every index, got {sample}"
         )
+    if not isinstance(subject, Network | Layer):
+        raise SettingError(f"check_gradients: expected a network or a layer, got {subject!r:.80}")
     if isinstance(subject, Network):
         problem = network_problem(subject, loss, seed)
     else:
         problem = layer_problem(subject, shapes_of(subject, input_shapes), seed)
     entries = []
+    smallest_scale = SMALLEST_SCALE * max(1.0, abs(problem.value()))
     for (layer, tensor), values in problem.tensors.items():
         gradient = problem.gradients[layer, tensor]
+        scale = float(np.max(np.abs(gradient), initial=smallest_scale, where=np.isfinite(gradient)))
         for position in positions(values.size, sample, f"{layer}.{tensor}", seed):
             index = tuple(int(i) for i in np.unravel_index(position, values.shape))
             derivative = float(gradient[index])
-            entries.append(compare(layer, tensor, index, derivative, values, problem.value, tolerance))
+            entries.append(compare(layer, tensor, index, derivative, scale, values, problem.value, tolerance))
     sizes = {f"{layer}.{tensor}": values.size for (layer, tensor), values in problem.tensors.items()}
     return GradientReport(entries, sizes, tolerance)
 
@@ -175,6 +186,7 @@ class Problem:
 
 def layer_problem(layer: Layer, shapes: Sequence[Shape], seed: int) -> Problem:
     """Return L = Σ R·forward(inputs) of one layer, as a function of its inputs and parameters."""
+    layer.output_shape(*shapes)  # raises where a shape does not fit, before anything is drawn
     ops, key = ReferenceBackend(), RandomKey(seed)
     inputs = tuple(key.normal(f"{INPUT}{number}", (EXAMPLES, *shape)) for number, shape in enumerate(shapes))
     parameters = {
@@ -266,6 +278,7 @@ def compare(
     tensor: str,
     index: tuple[int, ...],
     derivative: float,
+    scale: float,
     values: NDArray[np.float64],
     value: Callable[[], float],
     tolerance: float,
@@ -274,7 +287,7 @@ def compare(
     best: GradientEntry | None = None
     for step in STEPS:
         entry = GradientEntry(
-            layer, tensor, index, derivative, central_difference(values, index, step, value)
+            layer, tensor, index, derivative, central_difference(values, index, step, value), scale
         )
         if best is None or entry.error < best.error:
             best = entry
