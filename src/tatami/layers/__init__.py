@@ -4,7 +4,7 @@ from tatami.layers.activations import Activation, Identity, ReLU, Sigmoid, Softm
 from tatami.layers.base import Backward, Context, Forward, Layer
 from tatami.layers.convolution import Convolution
 from tatami.layers.dense import Dense, Flatten
-from tatami.layers.dropout import Dropout
+from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
 from tatami.layers.merge import Add, Concatenate
 from tatami.layers.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, L2Pool, LpPool, MaxPool
 from tatami.layers.rectifiers import ELU, SELU, FReLU, HardSigmoid, LeakyReLU, Maxout, PReLU
@@ -18,14 +18,17 @@ __all__ = [
     "Add",
     "AveragePool",
     "Backward",
+    "ChannelDropout",
     "Concatenate",
     "Context",
     "Convolution",
     "Dense",
+    "DropConnect",
     "Dropout",
     "FReLU",
     "Flatten",
     "Forward",
+    "GaussianNoise",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "HardSigmoid",
