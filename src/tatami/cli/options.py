@@ -30,6 +30,12 @@ size_option = click.option("--size", metavar="N|HxW", help="Resize the images of
 channels_option = click.option(
     "--channels", type=click.Choice(["1", "3"]), help="Read the images of a folder as grey (1) or colour (3)."
 )
+input_option = click.option(
+    "--input", "input_shape", metavar="SHAPE", help="Input shape for a named network, such as 1x28x28."
+)
+classes_option = click.option(
+    "--classes", type=int, metavar="N", help="Number of classes for a named network."
+)
 
 
 def image_size(text: str | None) -> tuple[int, int] | None:

@@ -32,6 +32,7 @@ class Model:
         preprocessing: from raw images to the network's input.
         class_names: in the order of the outputs.
         loss: tells what the outputs mean.
+        precision: that it was trained in.
     """
 
     network: Network
@@ -40,6 +41,7 @@ class Model:
     class_names: tuple[str, ...]
     state: Parameters = field(default_factory=dict)
     loss: Loss = field(default_factory=SoftmaxCrossEntropy)
+    precision: str = "f32"
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "Model":
@@ -51,6 +53,7 @@ class Model:
             preprocessing=checkpoint.preprocessing,
             class_names=checkpoint.class_names,
             loss=checkpoint.settings.loss,
+            precision=checkpoint.settings.precision,
         )
 
     @property

@@ -1,0 +1,149 @@
+"""``tatami doctor``: what this machine and this installation offer."""
+
+import importlib.util
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tatami import __version__
+from tatami.cli.console import Console
+from tatami.cli.options import json_option
+
+CORE = ("numpy", "safetensors", "pillow", "click", "tqdm")
+# Extra -> the package that it is for.
+EXTRAS = {
+    "plot": "matplotlib",
+    "sklearn": "scikit-learn",
+    "onnx": "onnx",
+    "augment": "opencv-python-headless",
+    "web": "fastapi",
+    "torch": "torch",
+    "tensorboard": "tensorboard",
+}
+# Features that decide which kernels can run, as Linux spells them.
+FEATURES = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TATAMI_ISA")
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Print versions, processor features, available backends and threads: what to put into a bug report."""
+    console = Console(machine=as_json)
+    facts = examine()
+    console.heading("Versions")
+    console.fields(
+        {
+            "tatami": facts["versions"]["tatami"],
+            "python": facts["versions"]["python"],
+            **{name: facts["versions"][name] or "missing" for name in CORE},
+        }
+    )
+    console.heading("Extras")
+    console.fields(
+        {
+            extra: f"{package} {facts['extras'][extra]}"
+            if facts["extras"][extra]
+            else f"not installed: pip install 'tatami[{extra}]'"
+            for extra, package in EXTRAS.items()
+        }
+    )
+    console.heading("Machine")
+    console.fields(
+        {
+            "system": facts["system"],
+            "processor": facts["processor"],
+            "features": " ".join(facts["features"]) or "unknown",
+            "threads": f"{facts['threads']['usable']} usable of {facts['threads']['processors']}",
+            **{name: value for name, value in facts["threads"]["environment"].items() if value},
+            "linear algebra": facts["blas"],
+        }
+    )
+    console.heading("Backends")
+    console.fields(
+        {
+            backend["name"]: "available" if backend["available"] else f"not available: {backend['reason']}"
+            for backend in facts["backends"]
+        }
+    )
+    console.json(facts)
+
+
+def examine() -> dict[str, Any]:
+    """Return everything that the command prints."""
+    return {
+        "versions": {
+            "tatami": __version__,
+            "python": platform.python_version(),
+            **{name: installed(name) for name in CORE},
+        },
+        "extras": {extra: installed(package) for extra, package in EXTRAS.items()},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": processor_name(),
+        "features": processor_features(),
+        "threads": {
+            "processors": os.cpu_count(),
+            "usable": usable_threads(),
+            "environment": {name: os.environ.get(name) for name in THREAD_VARIABLES},
+        },
+        "blas": linear_algebra(),
+        "backends": backends(),
+    }
+
+
+def installed(package: str) -> str | None:
+    """Return the version of an installed package, without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def usable_threads() -> int:
+    """Return how many processors this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def processor_lines() -> dict[str, str]:
+    """Return the first processor's entries of /proc/cpuinfo, where there is one."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    first = text.split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself."""
+    return processor_lines().get("model name") or platform.processor() or platform.machine()
+
+
+def processor_features() -> list[str]:
+    """Return which of the features that matter this processor has."""
+    lines = processor_lines()
+    words = set(lines.get("flags", lines.get("Features", "")).split())
+    return [feature for feature in FEATURES if feature in words]
+
+
+def linear_algebra() -> str:
+    """Return which library multiplies NumPy's matrices."""
+    import numpy as np
+
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+
+def backends() -> list[dict[str, Any]]:
+    """Return every backend, whether it can be used here, and if not why."""
+    found = [{"name": "reference", "available": True, "reason": None}]
+    if importlib.util.find_spec("tatami.backends.native") is None:
+        found.append({"name": "native", "available": False, "reason": "not part of this installation"})
+    return found

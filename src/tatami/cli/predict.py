@@ -1,0 +1,89 @@
+"""``tatami predict``: what a trained model sees in image files."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from tatami.cli.console import Console
+from tatami.cli.options import backend_option, json_option, precision_option, threads_option
+from tatami.data import read_images
+from tatami.errors import SettingError
+from tatami.losses import SoftmaxCrossEntropy
+from tatami.training.model import load_model
+
+INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
+
+
+@click.command(epilog="Example: tatami predict runs/digits-small_convnet-001 seven.png")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option(
+    "--top", type=int, default=3, show_default=True, metavar="N", help="Classes to show for each image."
+)
+@click.option(
+    "--invert", type=click.Choice(list(INVERT)), default="auto", show_default=True,
+    help="Turn dark on light into light on dark; auto looks at the image's border.",
+)  # fmt: skip
+@backend_option
+@precision_option
+@threads_option
+@json_option
+def command(model: Path, images: tuple[Path, ...], top: int, invert: str, **options: Any) -> None:
+    """Print the class of every IMAGE (PNG or JPEG) with its probability and the runners-up.
+
+    MODEL is a run folder or a checkpoint. Images are brought to the size that the model was trained on.
+    """
+    if top < 1:
+        raise SettingError(f"--top must be at least 1, got {top}")
+    console = Console(machine=options["as_json"])
+    trained = load_model(model)
+    pixels = read_images(
+        images, trained.network.input_shape, trained.preprocessing.format, invert=INVERT[invert]
+    )
+    program = trained.program(
+        options["backend"] or "reference", options["precision"] or trained.precision, options["threads"]
+    )
+    scores = trained.predict(pixels, program)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    # Only a softmax gives probabilities; other outputs are shown as the numbers that they are.
+    form = "{:.1%}" if isinstance(trained.loss, SoftmaxCrossEntropy) else "{:.4f}"
+    names = trained.class_names
+
+    def shown(image: int, rank: int) -> str:
+        at = order[image, rank]
+        return f"{names[at]} {form.format(scores[image, at])}"
+
+    console.table(
+        ("image", "class", "probability" if "%" in form else "output", "then"),
+        [
+            (
+                path,
+                names[order[number, 0]],
+                form.format(scores[number, order[number, 0]]),
+                ", ".join(shown(number, rank) for rank in range(1, order.shape[1])),
+            )
+            for number, path in enumerate(images)
+        ],
+        left=(0, 1, 3),
+    )
+    console.json(
+        {
+            "model": str(model),
+            "weights_sha256": trained.weights_sha256,
+            "predictions": [
+                {
+                    "image": str(path),
+                    "class": names[order[number, 0]],
+                    "label": int(order[number, 0]),
+                    "probability": float(scores[number, order[number, 0]]),
+                    "top": [
+                        {"class": names[at], "label": int(at), "probability": float(scores[number, at])}
+                        for at in order[number]
+                    ],
+                }
+                for number, path in enumerate(images)
+            ],
+        }
+    )
