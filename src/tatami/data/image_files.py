@@ -20,6 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 FORMATS = ("PNG", "JPEG")
 LARGEST_PIXELS = 64 * 2**20
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
+RESAMPLING = Image.Resampling.LANCZOS
 INVERT_CHOICES = ("auto", True, False)
 # A point belongs to a drawing where it stands out from the ground by this share of the strongest contrast.
 INK_CONTRAST = 0.25
@@ -86,7 +87,7 @@ def read_pixels(path: Path, channels: int, size: tuple[int, int] | None = None) 
     with opened(path) as image:
         picture = flattened(ImageOps.exif_transpose(image)).convert(MODE_OF_CHANNELS[channels])
         if size is not None and picture.size != (size[1], size[0]):
-            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            picture = picture.resize((size[1], size[0]), RESAMPLING)
         return channels_first(picture)
 
 
@@ -120,7 +121,7 @@ def read_images(
        (``image_format.background`` is 'dark') and the median of its border is in the lighter half: ink on paper.
     3. An image of the network's size stays as it is. Another one is resized; if the data show centred drawings
        (``image_format.fill``), the drawing is first cut out, scaled so that its longer side fills that share of
-       the image, and put where its centre of mass is nearest to the middle.
+       the image, and put into the middle: by its centre of mass, or by its box if it fills the image.
     4. Values are scaled from 0 … 255 to 0 … ``image_format.maximum``.
 
     Args:
@@ -179,7 +180,7 @@ def fitted(pixels: NDArray[np.uint8], size: tuple[int, int], fill: float | None)
 def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize (C, H, W), averaging where it shrinks."""
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    return channels_first(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return channels_first(picture.resize((size[1], size[0]), RESAMPLING))
 
 
 def contrast(pixels: NDArray[np.uint8], ground: float) -> NDArray[np.float64]:
@@ -201,22 +202,30 @@ def drawing_box(pixels: NDArray[np.uint8]) -> tuple[slice, slice] | None:
 def placed(
     drawing: NDArray[np.uint8], size: tuple[int, int], fill: float, ground: float
 ) -> NDArray[np.uint8]:
-    """Scale a drawing so that it fills a share of an empty image, its centre of mass as near the middle as fits."""
+    """Scale a drawing so that it fills a share of an empty image, and put it into the middle."""
     scale = min(fill * whole / part for whole, part in zip(size, drawing.shape[1:], strict=True))
     height, width = (
         max(1, min(whole, round(part * scale))) for whole, part in zip(size, drawing.shape[1:], strict=True)
     )
     small = resized(drawing, (height, width))
-    weight = contrast(small, ground)
-    total = weight.sum()
-    starts = []
-    for axis, (whole, part) in enumerate(zip(size, (height, width), strict=True)):
-        profile = weight.sum(axis=1 - axis)
-        centre = float(np.arange(part) @ profile / total) if total else (part - 1) / 2
-        starts.append(min(max(round((whole - 1) / 2 - centre), 0), whole - part))
+    starts = (size[0] - height + 1) // 2, (size[1] - width + 1) // 2
+    if fill < 1:
+        starts = mass_in_the_middle(contrast(small, ground), size)
     image = np.full((len(drawing), *size), round(ground), dtype=np.uint8)
     image[:, starts[0] : starts[0] + height, starts[1] : starts[1] + width] = small
     return image
+
+
+def mass_in_the_middle(weight: NDArray[np.float64], size: tuple[int, int]) -> tuple[int, int]:
+    """Return where a drawing has to start so that its centre of mass is at size / 2, as MNIST has it.
+
+    Both are counted in pixels from 0; the drawing stays within the image.
+    """
+    starts = []
+    for axis, (whole, part) in enumerate(zip(size, weight.shape, strict=True)):
+        centre = np.arange(part) @ weight.sum(axis=1 - axis) / weight.sum()
+        starts.append(min(max(round(whole / 2 - centre), 0), whole - part))
+    return starts[0], starts[1]
 
 
 def checked_size(size: Any) -> tuple[int, int]:

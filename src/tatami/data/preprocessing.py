@@ -29,6 +29,11 @@ class Preprocessing(Described, family="preprocessing"):
 
     format: ImageFormat = field(default_factory=ImageFormat)
 
+    def __post_init__(self) -> None:
+        """Check what may have been read from a file."""
+        if not isinstance(self.format, ImageFormat):
+            raise SettingError(f"{type(self).__name__}: format must be an ImageFormat, got {self.format!r}")
+
     def apply(self, images: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Turn images (N, C, *spatial) of any numeric type into input of a floating type.
 
@@ -91,6 +96,7 @@ class Fitted(Preprocessing):
 
     def __post_init__(self) -> None:
         """Check that there are as many numbers as the extent needs."""
+        super().__post_init__()
         if self.extent not in EXTENTS:
             raise SettingError(
                 f"{type(self).__name__}: extent must be one of {', '.join(EXTENTS)}, got {self.extent!r}"
