@@ -6,6 +6,13 @@ from tatami.layers.convolution import Convolution
 from tatami.layers.dense import Dense, Flatten
 from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
 from tatami.layers.merge import Add, Concatenate
+from tatami.layers.normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    InstanceNormalization,
+    LayerNormalization,
+    LocalResponseNormalization,
+)
 from tatami.layers.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, L2Pool, LpPool, MaxPool
 from tatami.layers.rectifiers import ELU, SELU, FReLU, HardSigmoid, LeakyReLU, Maxout, PReLU
 from tatami.layers.smooth_activations import GELU, Mish, Softplus, Swish
@@ -18,6 +25,7 @@ __all__ = [
     "Add",
     "AveragePool",
     "Backward",
+    "BatchNormalization",
     "ChannelDropout",
     "Concatenate",
     "Context",
@@ -31,11 +39,15 @@ __all__ = [
     "GaussianNoise",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "GroupNormalization",
     "HardSigmoid",
     "Identity",
+    "InstanceNormalization",
     "L2Pool",
     "Layer",
+    "LayerNormalization",
     "LeakyReLU",
+    "LocalResponseNormalization",
     "LpPool",
     "MaxPool",
     "Maxout",
