@@ -140,10 +140,10 @@ def print_error(text: str, kind: str) -> None:
 
 def show_usage_error(error: click.ClickException) -> None:
     """Print what was wrong with a command line, and where its help is."""
-    message = error.format_message().replace(" Did you mean", ": did you mean").replace(".: did", ": did")
+    message = error.format_message().replace(". Did you mean", ": did you mean").replace("?.", "?")
     context = getattr(error, "ctx", None)
     if context is not None:
-        message = f"{message.rstrip('.?')}. See: {context.command_path} --help"
+        message = f"{message if message.endswith('?') else message.rstrip('.') + '.'} See: {context.command_path} --help"
     print_error(message, "error")
 
 

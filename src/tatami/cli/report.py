@@ -1,6 +1,7 @@
 """What `train` and `evaluate` tell about a model: accuracy, learning curve, confusions, pictures."""
 
 from collections.abc import Sequence
+from math import log10
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,8 @@ def curve(values: Sequence[float], form: str) -> str:
     '2.0 █▃▁ 0.5'
     """
     shown = thinned(values)
+    if min(shown) > 0 and max(shown) > 20 * min(shown):  # a loss that falls by orders of magnitude
+        shown = [log10(value) for value in shown]
     return f"{form.format(values[0])} {sparkline(shown)} {form.format(values[-1])}"
 
 
