@@ -13,6 +13,7 @@ All functions take 1, 2 or 3 spatial axes, any stride, padding and dilation, and
     x (N, C, *size)      weight (K, C / groups, *kernel)      y, dy (N, K, *output_size)
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tatami.geometry import Geometry
 
 Array = NDArray[Any]
 Index = Any  # tuples of integers and slices; NumPy's stubs know no type for them
-EVERY_EXAMPLE = slice(None)
+EVERY_EXAMPLE = EVERY_CHANNEL = slice(None)
 
 
 def pad(x: Array, geometry: Geometry, value: float = 0.0) -> Array:
@@ -145,16 +146,15 @@ def im2col(x: Array, geometry: Geometry) -> Array:
     """
     check_shapes(geometry, x=x)
     padded = pad(x, geometry)
-    # (N, *output_size, C, *kernel): rows in front, columns behind.
-    windows = np.empty(
-        (x.shape[0], *geometry.output_size, geometry.channels, *geometry.kernel), dtype=x.dtype
+    # (C, *kernel, N, *output_size): a column of the matrix, one tap for all windows, is contiguous and copied at once.
+    columns = np.empty(
+        (geometry.channels, *geometry.kernel, x.shape[0], *geometry.output_size), dtype=x.dtype
     )
     for tap in geometry.taps():
         seen = padded[(EVERY_EXAMPLE, EVERY_EXAMPLE, *geometry.tap_slices(tap))]
-        entry: Index = (..., EVERY_EXAMPLE, *tap)
-        windows[entry] = np.moveaxis(seen, 1, -1)
-    rows = x.shape[0] * int(np.prod(geometry.output_size))
-    return windows.reshape(rows, geometry.channels * int(np.prod(geometry.kernel)))
+        entry: Index = (EVERY_CHANNEL, *tap)
+        columns[entry] = np.moveaxis(seen, 1, 0)
+    return columns.reshape(geometry.channels * prod(geometry.kernel), -1).T
 
 
 def col2im(columns: Array, geometry: Geometry) -> Array:
@@ -166,22 +166,22 @@ def col2im(columns: Array, geometry: Geometry) -> Array:
     >>> col2im(np.ones((2, 2)), geometry)
     array([[[1., 2., 1.]]])
     """
-    positions = geometry.output_size
-    examples = columns.shape[0] // int(np.prod(positions))
-    expected = (examples * int(np.prod(positions)), geometry.channels * int(np.prod(geometry.kernel)))
+    positions = prod(geometry.output_size)
+    examples = columns.shape[0] // positions
+    expected = (examples * positions, geometry.channels * prod(geometry.kernel))
     if columns.shape != expected:
         raise ShapeError(f"col2im: columns should have shape {expected}, got {columns.shape} ({geometry})")
-    windows = columns.reshape(examples, *positions, geometry.channels, *geometry.kernel)
+    windows = columns.T.reshape(geometry.channels, *geometry.kernel, examples, *geometry.output_size)
     padded = np.zeros((examples, geometry.channels, *geometry.padded_size), dtype=columns.dtype)
     for tap in geometry.taps():
         seen: Index = (EVERY_EXAMPLE, EVERY_EXAMPLE, *geometry.tap_slices(tap))
-        entry: Index = (..., EVERY_EXAMPLE, *tap)
-        padded[seen] += np.moveaxis(windows[entry], -1, 1)
+        entry: Index = (EVERY_CHANNEL, *tap)
+        padded[seen] += np.moveaxis(windows[entry], 0, 1)
     return without_padding(padded, geometry)
 
 
 def correlate_im2col(x: Array, weight: Array, geometry: Geometry) -> Array:
-    """Convolve by one matrix product for each group: rows of windows times columns of filters.
+    """Convolve by one matrix product for each group: filters, flattened to rows, times windows.
 
     >>> x = np.arange(1, 37).reshape(1, 1, 6, 6)
     >>> weight = np.array([[[[0, 1, 0], [1, 1, 1], [0, 1, 0]]]])
@@ -189,40 +189,40 @@ def correlate_im2col(x: Array, weight: Array, geometry: Geometry) -> Array:
     array([40, 45, 50, 55])
     """
     check_shapes(geometry, x=x, weight=weight)
-    rows = [
-        windows @ filters.T  # (N·OH·OW, C·FH·FW / groups) @ (C·FH·FW / groups, K / groups)
+    maps = [
+        filters @ windows.T  # (K / groups, C·FH·FW / groups) @ (C·FH·FW / groups, N·OH·OW)
         for windows, filters in zip(
             grouped_columns(x, geometry), grouped_filters(weight, geometry), strict=True
         )
     ]
-    y = np.concatenate(rows, axis=1).reshape(x.shape[0], *geometry.output_size, geometry.filters)
-    return np.ascontiguousarray(np.moveaxis(y, -1, 1))
+    y = joined(maps).reshape(geometry.filters, x.shape[0], *geometry.output_size)
+    return np.ascontiguousarray(np.moveaxis(y, 0, 1))
 
 
 def correlate_input_gradient_im2col(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """Return dx of `correlate_im2col`.
 
-    Forward: ``rows = windows @ filters.T``, so ``dwindows = drows @ filters``, and `col2im` adds the windows up.
+    Forward: ``maps = filters @ windows.T``, so ``dwindows.T = filters.T @ dmaps``, and `col2im` adds the windows up.
     """
     check_shapes(geometry, weight=weight, dy=dy)
     windows = [
-        drows @ filters
-        for drows, filters in zip(grouped_rows(dy, geometry), grouped_filters(weight, geometry), strict=True)
+        filters.T @ dmaps
+        for dmaps, filters in zip(grouped_maps(dy, geometry), grouped_filters(weight, geometry), strict=True)
     ]
-    return col2im(np.concatenate(windows, axis=1), geometry)
+    return col2im(joined(windows).T, geometry)
 
 
 def correlate_weight_gradient_im2col(x: Array, dy: Array, geometry: Geometry) -> Array:
     """Return dweight of `correlate_im2col`.
 
-    Forward: ``rows = windows @ filters.T``, so ``dfilters = drows.T @ windows``.
+    Forward: ``maps = filters @ windows.T``, so ``dfilters = dmaps @ windows``.
     """
     check_shapes(geometry, x=x, dy=dy)
     filters = [
-        drows.T @ windows
-        for drows, windows in zip(grouped_rows(dy, geometry), grouped_columns(x, geometry), strict=True)
+        dmaps @ windows
+        for dmaps, windows in zip(grouped_maps(dy, geometry), grouped_columns(x, geometry), strict=True)
     ]
-    return np.concatenate(filters, axis=0).reshape(geometry.weight_shape)
+    return joined(filters).reshape(geometry.weight_shape)
 
 
 def grouped_columns(x: Array, geometry: Geometry) -> list[Array]:
@@ -232,9 +232,14 @@ def grouped_columns(x: Array, geometry: Geometry) -> list[Array]:
 
 def grouped_filters(weight: Array, geometry: Geometry) -> list[Array]:
     """Flatten every filter to a row and cut them into groups: groups × (K / groups, C·FH·FW / groups)."""
-    return np.split(weight.reshape(geometry.filters, -1), geometry.groups, axis=0)
+    return np.split(weight.reshape(geometry.filters, -1), geometry.groups)
 
 
-def grouped_rows(dy: Array, geometry: Geometry) -> list[Array]:
-    """Lay dy out like the matrix product's result and cut it into groups: groups × (N·OH·OW, K / groups)."""
-    return np.split(np.moveaxis(dy, 1, -1).reshape(-1, geometry.filters), geometry.groups, axis=1)
+def grouped_maps(dy: Array, geometry: Geometry) -> list[Array]:
+    """Lay dy out like the matrix product's result and cut it into groups: groups × (K / groups, N·OH·OW)."""
+    return np.split(np.moveaxis(dy, 1, 0).reshape(geometry.filters, -1), geometry.groups)
+
+
+def joined(groups: list[Array]) -> Array:
+    """Put the groups' rows below one another; a single group, the usual case, is not copied."""
+    return groups[0] if len(groups) == 1 else np.concatenate(groups)
