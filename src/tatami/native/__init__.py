@@ -1,0 +1,68 @@
+"""The C++ kernels: whether they are there, for which instruction sets, and which one is used.
+
+The environment variable ``TATAMI_ISA`` forces one of `available` (baseline, avx2, avx512); otherwise the best that the
+processor can execute is taken. An installation without compiled kernels imports all the same; `kernels` then says why
+they are missing.
+"""
+
+import os
+from types import ModuleType
+
+from tatami.errors import SettingError, UnknownNameError, unknown_name
+
+try:
+    from tatami.native import _kernels
+
+    _missing = ""
+except ImportError as error:  # built without a compiler, or for another interpreter
+    _kernels = None  # type: ignore[assignment, unused-ignore]
+    _missing = str(error)
+
+
+def is_built() -> bool:
+    """Say whether this installation has compiled kernels."""
+    return _kernels is not None
+
+
+def why_missing() -> str:
+    """Return why the kernels cannot be used, or an empty string."""
+    return _missing
+
+
+def kernels() -> ModuleType:
+    """Return the compiled module.
+
+    Raises:
+        SettingError: this installation has none.
+    """
+    if _kernels is None:
+        raise SettingError(
+            f"the native backend is not built into this installation ({_missing}); reinstall Tatami where a C++ "
+            f"compiler is found, or use backend='reference'"
+        )
+    return _kernels
+
+
+def available() -> tuple[str, ...]:
+    """Return the instruction sets that there are kernels for and that this processor can execute, best first."""
+    return tuple(kernels().available()) if is_built() else ()
+
+
+def instruction_set() -> str:
+    """Return the instruction set in use: the best available, or what ``TATAMI_ISA`` names.
+
+    Raises:
+        UnknownNameError: ``TATAMI_ISA`` names none of the available ones.
+    """
+    wanted = os.environ.get("TATAMI_ISA", "")
+    choices = tuple(kernels().available())
+    if not wanted:
+        return choices[0]
+    if wanted not in choices:
+        raise instruction_set_error(wanted, choices)
+    return wanted
+
+
+def instruction_set_error(wanted: str, choices: tuple[str, ...]) -> UnknownNameError:
+    """Return the error for an instruction set that cannot be used here."""
+    return unknown_name("instruction set (TATAMI_ISA)", wanted, choices)

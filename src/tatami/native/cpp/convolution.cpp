@@ -1,0 +1,467 @@
+// Convolution in a plan: which kernel runs on which part of an image, for forward, input gradient and weight gradient.
+//
+// Forward. A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 pooling fused, two rows at a time go
+// through a strip of scratch memory that stays in the first-level cache.
+//
+// Input gradient. dx(u) = sum over taps t and filters of dy((u - d·t) / s) · weight(t), where the division leaves no remainder.
+// Input positions with the same remainder (a phase) see the same taps at the same distances, so each phase is a correlation
+// of dy, bordered by zeros, with its share of the weights transposed. Without stride there is one phase.
+#include <algorithm>
+
+#include "plan.hpp"
+
+namespace tatami {
+
+namespace {
+
+Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+
+// Positions along one axis that share a remainder, and the taps that reach them.
+struct AxisPhase {
+    Index first, count;           // positions first, first + stride, …
+    std::vector<Index> taps;      // tap numbers
+    std::vector<Index> distance;  // the output position that tap reads at the phase's first position
+};
+
+std::vector<AxisPhase> axis_phases(Index size, const WindowSettings& window, int axis) {
+    std::vector<AxisPhase> phases;
+    const Index stride = window.stride[axis];
+    for (Index residue = 0; residue < std::min(stride, size); ++residue) {
+        AxisPhase phase{residue, (size - residue + stride - 1) / stride, {}, {}};
+        for (Index tap = 0; tap < window.kernel[axis]; ++tap) {
+            const Index distance = window.before[axis] + residue - tap * window.dilation[axis];
+            if (distance % stride != 0) continue;
+            phase.taps.push_back(tap);
+            phase.distance.push_back(distance / stride);
+        }
+        phases.push_back(std::move(phase));
+    }
+    return phases;
+}
+
+struct Phase {
+    Size first, count;
+    std::vector<std::array<Index, 4>> taps;  // tap number, and distances along the axes
+    std::vector<Segment> segments;           // relative to dy's pixel at the same index
+    std::vector<Index> offsets;              // the same for depthwise kernels
+    std::vector<Index> tap_weights;          // depthwise: offset of each tap's weights
+    Index weight = 0;                        // offset of the transposed weights
+};
+
+class Convolution : public Operation {
+public:
+    Convolution(Plan& owner, int convolution_node, bool with_relu, bool with_pool, int output)
+        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(convolution_node)].inputs[0], output),
+          convolution(convolution_node),
+          settings(owner.engine.nodes()[static_cast<std::size_t>(convolution_node)]),
+          relu(with_relu),
+          pool(with_pool),
+          depthwise(is_depthwise(owner.engine, convolution_node)),
+          lanes(owner.kernels.lanes) {
+        const Shape& from = owner.engine.nodes()[static_cast<std::size_t>(input)].shape;
+        group_channels = from.channels / settings.groups;
+        group_filters = settings.shape.channels / settings.groups;
+        find_phases(from);
+        if (!pool) {
+            Tensor& dy = plan.gradient_to_arrange(node);
+            dy.before = border_before;
+            dy.after = border_after;
+        }
+    }
+
+    std::string describe() const override {
+        std::string text = depthwise ? "depthwise convolution" : "convolution";
+        if (settings.bias) text += " + bias";
+        if (relu) text += " + ReLU";
+        if (pool) text += " + 2x2 max pool";
+        return text;
+    }
+
+    void prepare() override {
+        const Tensor& x = plan.value(input);
+        const WindowSettings& w = settings.window;
+        const Index channels = group_channels;
+        first_tap = 0;
+        for (int axis = 0; axis < 3; ++axis) first_tap += (x.before[axis] - w.before[axis]) * x.step[axis];
+        const bool joined = w.dilation[2] == 1 && settings.groups == 1 && x.stride == x.channels;
+        for (Index d = 0; d < w.kernel[0]; ++d)
+            for (Index h = 0; h < w.kernel[1]; ++h) {
+                const Index line = d * w.dilation[0] * x.step[0] + h * w.dilation[1] * x.step[1];
+                for (Index t = 0; t < w.kernel[2]; ++t) tap_offsets.push_back(line + t * w.dilation[2] * x.step[2]);
+                if (joined)
+                    segments.push_back({line, w.kernel[2] * channels});
+                else
+                    for (Index t = 0; t < w.kernel[2]; ++t)
+                        segments.push_back({line + t * w.dilation[2] * x.step[2], channels});
+            }
+        taps = static_cast<Index>(tap_offsets.size());
+        for (Index t = 0; t < taps; ++t) tap_rows.push_back(t * round_up(settings.shape.channels, lanes));
+        if (pool) {
+            const Tensor& y = plan.value(node);
+            plan.need_scratch(2 * settings.shape.size[2] * 2 * lanes);
+            if (plan.trains()) {
+                code_image = y.size[1] * y.size[2] * y.stride;
+                code_base = plan.reserve_codes(code_image);
+                Tensor full;
+                full.channels = settings.shape.channels;
+                full.stride = y.stride;
+                full.size = settings.shape.size;
+                full.before = border_before;
+                full.after = border_after;
+                full_gradient = &plan.reserve_tensor(full, true);
+            }
+        }
+        if (plan.trains()) {
+            partial_weight = plan.reserve_partial(parameter(0).padded);
+            partial_bias = plan.reserve_partial(parameter(1).padded);
+            if (wants_input_gradient) prepare_phases();
+        }
+    }
+
+    void pack() override {
+        if (!plan.trains() || !wants_input_gradient || depthwise) return;
+        const float* const weight = plan.weights(convolution, 0, "weight");
+        const Index width = 2 * lanes;
+        for (const Phase& phase : phases)
+            for (Index g = 0; g < settings.groups; ++g)
+                for (std::size_t t = 0; t < phase.taps.size(); ++t)
+                    for (const Panel& panel : plan_panels())
+                        if (panel.group == g)
+                            for (Index first = 0; first < group_channels; first += width) {
+                                const Index columns = std::min(width, group_channels - first);
+                                const Index panel_width = columns > lanes ? width : lanes;
+                                const Index rows = static_cast<Index>(phase.taps.size()) * group_filters;
+                                float* const to = plan.arena() + phase.weight + g * transposed_group(phase) + first * rows +
+                                                  (static_cast<Index>(t) * group_filters + panel.first) * panel_width;
+                                const Index from_width = panel.vectors * lanes;
+                                plan.kernels.transpose(
+                                    weight + panel.weight + (phase.taps[t][0] * group_channels + first) * from_width,
+                                    from_width, to, panel_width, columns, panel.columns);
+                            }
+    }
+
+    void forward(Index n, int thread) override {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        const float* const from = plan.image(x, n, thread) + first_tap;
+        float* const to = plan.image(y, n, thread) + y.origin;
+        const float* const weight = plan.weights(convolution, 0, "weight");
+        const float* const bias = plan.weights(convolution, 0, "bias");
+        const WindowSettings& w = settings.window;
+        const Size& size = settings.shape.size;
+        if (depthwise) {
+            DepthwiseRow row{};
+            row.input_stride = w.stride[2] * x.step[2];
+            row.tap_offsets = tap_offsets.data();
+            row.weight_offsets = tap_rows.data();
+            row.taps = taps;
+            row.weight = weight;
+            row.bias = bias;
+            row.output_stride = y.step[2];
+            row.pixels = size[2];
+            row.channels = y.stride;
+            row.relu = relu;
+            for (Index d = 0; d < size[0]; ++d)
+                for (Index h = 0; h < size[1]; ++h) {
+                    row.input = from + d * w.stride[0] * x.step[0] + h * w.stride[1] * x.step[1];
+                    row.output = to + d * y.step[0] + h * y.step[1];
+                    plan.kernels.depthwise(row);
+                }
+            return;
+        }
+        CorrelateRow row{};
+        row.input_stride = w.stride[2] * x.step[2];
+        row.segments = segments.data();
+        row.segment_count = static_cast<Index>(segments.size());
+        row.relu = relu;
+        for (const Panel& panel : plan_panels()) {
+            const Index filter = panel.group * group_filters + panel.first;
+            row.vectors = panel.vectors;
+            row.columns = settings.groups == 1 ? panel.vectors * lanes : static_cast<int>(panel.columns);
+            row.weight = weight + panel.weight;
+            row.bias = bias + filter;
+            const float* const panel_input = from + panel.group * group_channels;
+            if (pool) {
+                pooled_panel(row, panel_input, to + filter, n, thread, filter);
+                continue;
+            }
+            row.pixels = size[2];
+            row.output_stride = y.step[2];
+            for (Index d = 0; d < size[0]; ++d)
+                for (Index h = 0; h < size[1]; ++h) {
+                    row.input = panel_input + d * w.stride[0] * x.step[0] + h * w.stride[1] * x.step[1];
+                    row.output = to + filter + d * y.step[0] + h * y.step[1];
+                    plan.kernels.correlate(row);
+                }
+        }
+    }
+
+    void backward(Index n, int thread, Index chunk, bool first_image) override {
+        const Tensor& du = pool ? *full_gradient : plan.gradient(node);
+        float* const gradient = plan.image(du, n, thread);
+        if (pool)
+            unpool(n, thread, gradient);
+        else if (relu)
+            through_relu(n, thread, gradient);
+        weight_gradient(n, thread, chunk, !first_image, du, gradient);
+        if (wants_input_gradient) input_gradient(n, thread, du, gradient);
+    }
+
+    void add_up(Index used_chunks) override {
+        for (int which = 0; which < 2; ++which) {
+            const Parameter& p = parameter(which);
+            if (p.count == 0) continue;
+            float* const total = plan.weights(convolution, 1, which == 0 ? "weight" : "bias");
+            const Index offset = which == 0 ? partial_weight : partial_bias;
+            constexpr Index block = 2048;
+            const Index blocks = (p.padded + block - 1) / block;
+#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+            for (Index b = 0; b < blocks; ++b) {
+                const Index begin = b * block, count = std::min(block, p.padded - begin);
+                std::copy_n(plan.partial(0) + offset + begin, count, total + begin);
+                for (Index chunk = 1; chunk < used_chunks; ++chunk)
+                    plan.kernels.add(plan.partial(chunk) + offset + begin, total + begin, count);
+            }
+        }
+    }
+
+private:
+    const std::vector<Panel>& plan_panels() const;
+    const Parameter& parameter(int which) const;
+
+    void find_phases(const Shape& from) {
+        const WindowSettings& w = settings.window;
+        std::array<std::vector<AxisPhase>, 3> axes;
+        for (int axis = 0; axis < 3; ++axis) {
+            axes[static_cast<std::size_t>(axis)] = axis_phases(from.size[axis], w, axis);
+            for (const AxisPhase& phase : axes[static_cast<std::size_t>(axis)])
+                for (Index distance : phase.distance) {
+                    border_before[axis] = std::max(border_before[axis], -distance);
+                    border_after[axis] =
+                        std::max(border_after[axis], distance + phase.count - settings.shape.size[axis]);
+                }
+        }
+        for (const AxisPhase& d : axes[0])
+            for (const AxisPhase& h : axes[1])
+                for (const AxisPhase& v : axes[2]) {
+                    Phase phase;
+                    phase.first = {d.first, h.first, v.first};
+                    phase.count = {d.count, h.count, v.count};
+                    for (std::size_t i = 0; i < d.taps.size(); ++i)
+                        for (std::size_t j = 0; j < h.taps.size(); ++j)
+                            for (std::size_t k = 0; k < v.taps.size(); ++k)
+                                phase.taps.push_back({(d.taps[i] * w.kernel[1] + h.taps[j]) * w.kernel[2] + v.taps[k],
+                                                      d.distance[i], h.distance[j], v.distance[k]});
+                    phases.push_back(std::move(phase));
+                }
+    }
+
+    Index transposed_group(const Phase& phase) const {
+        return static_cast<Index>(phase.taps.size()) * group_filters * round_up(group_channels, lanes);
+    }
+
+    void prepare_phases() {
+        const Tensor& dy = pool ? *full_gradient : plan.gradient(node);
+        for (Phase& phase : phases) {
+            for (const auto& tap : phase.taps) {
+                const Index offset = tap[1] * dy.step[0] + tap[2] * dy.step[1] + tap[3] * dy.step[2];
+                phase.segments.push_back({offset, group_filters});
+                phase.offsets.push_back(offset);
+                phase.tap_weights.push_back(tap[0] * round_up(settings.shape.channels, lanes));
+            }
+            if (!depthwise) phase.weight = plan.reserve(settings.groups * transposed_group(phase) + 2 * lanes);
+        }
+    }
+
+    // Two rows of pixels at a time into a strip, and their maxima out of it.
+    void pooled_panel(CorrelateRow row, const float* from, float* to, Index n, int thread, Index filter) {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        const WindowSettings& w = settings.window;
+        const Index width = row.vectors * lanes;
+        float* const strip = plan.scratch(thread);
+        row.output_stride = width;
+        row.pixels = 2 * y.size[2];
+        PoolPair pair{};
+        pair.upper = strip;
+        pair.lower = strip + row.pixels * width;
+        pair.stride = width;
+        pair.output_stride = y.step[2];
+        pair.pixels = y.size[2];
+        pair.channels = width;
+        for (Index h = 0; h < y.size[1]; ++h) {
+            for (Index half = 0; half < 2; ++half) {
+                row.input = from + (2 * h + half) * w.stride[1] * x.step[1];
+                row.output = strip + half * row.pixels * width;
+                plan.kernels.correlate(row);
+            }
+            pair.output = to + h * y.step[1];
+            pair.code = plan.trains() ? plan.codes(code_base, n, code_image) + h * y.size[2] * y.stride + filter : nullptr;
+            plan.kernels.pool_pair(pair);
+        }
+    }
+
+    void unpool(Index n, int thread, float* full) {
+        const Tensor& dy = plan.gradient(node);
+        const Tensor& du = *full_gradient;
+        UnpoolPair pair{};
+        pair.dy_stride = dy.step[2];
+        pair.code_stride = dy.stride;
+        pair.stride = du.step[2];
+        pair.pixels = dy.size[2];
+        pair.channels = dy.stride;
+        for (Index h = 0; h < dy.size[1]; ++h) {
+            pair.dy = plan.image(dy, n, thread) + dy.origin + h * dy.step[1];
+            pair.code = plan.codes(code_base, n, code_image) + h * dy.size[2] * dy.stride;
+            pair.upper = full + du.origin + 2 * h * du.step[1];
+            pair.lower = pair.upper + du.step[1];
+            plan.kernels.unpool_pair(pair);
+        }
+    }
+
+    void through_relu(Index n, int thread, float* gradient) {
+        const Tensor& y = plan.value(node);
+        const Tensor& dy = plan.gradient(node);
+        for (Index d = 0; d < y.size[0]; ++d)
+            for (Index h = 0; h < y.size[1]; ++h) {
+                float* const line = gradient + dy.origin + d * dy.step[0] + h * dy.step[1];
+                plan.kernels.activate_gradient(Activation::relu,
+                                               plan.image(y, n, thread) + y.origin + d * y.step[0] + h * y.step[1], line, line,
+                                               y.size[2] * y.stride, false);
+            }
+    }
+
+    void weight_gradient(Index n, int thread, Index chunk, bool accumulate, const Tensor& du, const float* gradient) {
+        const Tensor& x = plan.value(input);
+        const WindowSettings& w = settings.window;
+        const Size& size = settings.shape.size;
+        const float* const from = plan.image(x, n, thread) + first_tap;
+        const float* const dy = gradient + du.origin;
+        float* const dweight = plan.partial(chunk) + partial_weight;
+        if (settings.bias)
+            for (Index d = 0; d < size[0]; ++d)
+                plan.kernels.column_sums(dy + d * du.step[0], du.step[2], du.step[1], size[2], size[1], du.stride,
+                                         plan.partial(chunk) + partial_bias, accumulate || d > 0);
+        for (Index d = 0; d < size[0]; ++d) {
+            const bool add = accumulate || d > 0;
+            const float* const plane = from + d * w.stride[0] * x.step[0];
+            if (depthwise) {
+                DepthwiseWeightGradient job{};
+                job.input = plane;
+                job.input_stride = w.stride[2] * x.step[2];
+                job.input_line = w.stride[1] * x.step[1];
+                job.dy = dy + d * du.step[0];
+                job.dy_stride = du.step[2];
+                job.dy_line = du.step[1];
+                job.pixels = size[2];
+                job.lines = size[1];
+                job.tap_offsets = tap_offsets.data();
+                job.taps = taps;
+                job.dweight = dweight;
+                job.channels = du.stride;
+                job.valid_channels = settings.shape.channels;
+                job.accumulate = add;
+                plan.kernels.depthwise_weight_gradient(job);
+                continue;
+            }
+            WeightGradient job{};
+            job.input_stride = w.stride[2] * x.step[2];
+            job.input_line = w.stride[1] * x.step[1];
+            job.dy_stride = du.step[2];
+            job.dy_line = du.step[1];
+            job.pixels = size[2];
+            job.lines = size[1];
+            job.accumulate = add;
+            for (const Panel& panel : plan_panels()) {
+                job.vectors = panel.vectors;
+                job.columns = static_cast<int>(panel.columns);
+                job.dy = dy + d * du.step[0] + panel.group * group_filters + panel.first;
+                Index row = 0;
+                for (const Segment& segment : segments) {
+                    job.input = plane + panel.group * group_channels + segment.offset;
+                    job.rows = segment.length;
+                    job.dweight = dweight + panel.weight + row * panel.vectors * lanes;
+                    plan.kernels.weight_gradient(job);
+                    row += segment.length;
+                }
+            }
+        }
+    }
+
+    void input_gradient(Index n, int thread, const Tensor& du, const float* gradient) {
+        const Tensor& dx = plan.gradient(input);
+        float* const to = plan.image(dx, n, thread) + dx.origin;
+        const float* const dy = gradient + du.origin;
+        const Size& stride = settings.window.stride;
+        const float* const weight = plan.weights(convolution, 0, "weight");
+        const Index width = 2 * lanes;
+        for (const Phase& phase : phases) {
+            const Index start = phase.first[0] * dx.step[0] + phase.first[1] * dx.step[1] + phase.first[2] * dx.step[2];
+            if (depthwise) {
+                DepthwiseRow row{};
+                row.input_stride = du.step[2];
+                row.tap_offsets = phase.offsets.data();
+                row.weight_offsets = phase.tap_weights.data();
+                row.taps = static_cast<Index>(phase.taps.size());
+                row.weight = weight;
+                row.output_stride = stride[2] * dx.step[2];
+                row.pixels = phase.count[2];
+                row.channels = dx.stride;
+                row.accumulate = accumulate_input;
+                for (Index d = 0; d < phase.count[0]; ++d)
+                    for (Index h = 0; h < phase.count[1]; ++h) {
+                        row.input = dy + d * du.step[0] + h * du.step[1];
+                        row.output = to + start + d * stride[0] * dx.step[0] + h * stride[1] * dx.step[1];
+                        plan.kernels.depthwise(row);
+                    }
+                continue;
+            }
+            CorrelateRow row{};
+            row.input_stride = du.step[2];
+            row.segments = phase.segments.data();
+            row.segment_count = static_cast<Index>(phase.segments.size());
+            row.output_stride = stride[2] * dx.step[2];
+            row.pixels = phase.count[2];
+            row.accumulate = accumulate_input;
+            const Index rows = static_cast<Index>(phase.taps.size()) * group_filters;
+            for (Index g = 0; g < settings.groups; ++g)
+                for (Index first = 0; first < group_channels; first += width) {
+                    const Index columns = std::min(width, group_channels - first);
+                    row.vectors = columns > lanes ? 2 : 1;
+                    row.columns = settings.groups == 1 ? row.vectors * lanes : static_cast<int>(columns);
+                    row.weight = plan.arena() + phase.weight + g * transposed_group(phase) + first * rows;
+                    for (Index d = 0; d < phase.count[0]; ++d)
+                        for (Index h = 0; h < phase.count[1]; ++h) {
+                            row.input = dy + g * group_filters + d * du.step[0] + h * du.step[1];
+                            row.output = to + start + g * group_channels + first + d * stride[0] * dx.step[0] +
+                                         h * stride[1] * dx.step[1];
+                            plan.kernels.correlate(row);
+                        }
+                }
+        }
+    }
+
+    const int convolution;
+    const Node& settings;
+    const bool relu, pool, depthwise;
+    const int lanes;
+    Index group_channels = 0, group_filters = 0, taps = 0, first_tap = 0;
+    std::vector<Segment> segments;
+    std::vector<Index> tap_offsets, tap_rows;
+    Size border_before{0, 0, 0}, border_after{0, 0, 0};
+    std::vector<Phase> phases;
+    Index partial_weight = 0, partial_bias = 0;
+    Index code_base = 0, code_image = 0;
+    Tensor* full_gradient = nullptr;
+};
+
+const std::vector<Panel>& Convolution::plan_panels() const { return plan.panels(convolution); }
+const Parameter& Convolution::parameter(int which) const { return plan.parameter(convolution, which); }
+
+}  // namespace
+
+std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, bool relu, bool pool, int output) {
+    return std::make_unique<Convolution>(plan, convolution, relu, pool, output);
+}
+
+}  // namespace tatami

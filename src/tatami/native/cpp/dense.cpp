@@ -1,0 +1,241 @@
+// Dense layers in a plan: matrix products over the whole batch, cut into tiles that one thread computes each.
+//
+// A dense layer reads the map in front of it where it lies: the features of an image are the segments of one "pixel" whose
+// neighbours are the other images, and the weights are kept in that order. Flatten costs nothing.
+//
+//   forward          y(n, u)  = bias(u) + sum over features f of x(n, f) · weight(f, u)        tiles: images × panel of units
+//   weight gradient  dw(f, u) = sum over images n of x(n, f) · dy(n, u)                        tiles: features × panel of units
+//   input gradient   dx(n, f) = sum over units u of dy(n, u) · weight(f, u)                    tiles: images × panel of features
+//
+// The last one needs the weights with features side by side: a transposed copy, renewed after every update.
+#include <algorithm>
+
+#include "plan.hpp"
+
+namespace tatami {
+
+namespace {
+
+class Dense : public Operation {
+public:
+    Dense(Plan& owner, int dense_node, bool with_relu, int output)
+        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(dense_node)].inputs[0], output),
+          dense(dense_node),
+          units(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].shape.channels),
+          bias(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].bias),
+          relu(with_relu),
+          lanes(owner.kernels.lanes) {}
+
+    bool by_image() const override { return false; }
+    std::string describe() const override {
+        return std::string("dense") + (bias ? " + bias" : "") + (relu ? " + ReLU" : "");
+    }
+
+    void prepare() override {
+        const Tensor& x = plan.value(input);
+        for (Index d = 0; d < x.size[0]; ++d)
+            for (Index h = 0; h < x.size[1]; ++h)
+                for (Index w = 0; w < x.size[2]; ++w) {
+                    const Index offset = x.origin + d * x.step[0] + h * x.step[1] + w * x.step[2];
+                    if (!segments.empty() && segments.back().offset + segments.back().length == offset)
+                        segments.back().length += x.channels;
+                    else
+                        segments.push_back({offset, x.channels});
+                }
+        Index row = 0;
+        for (const Segment& segment : segments) {
+            for (Index at = 0; at < segment.length; at += block_rows)
+                blocks.push_back({segment.offset + at, row + at, std::min(block_rows, segment.length - at)});
+            row += segment.length;
+        }
+        if (!plan.trains() || !wants_input_gradient) return;
+        // Runs of dx without a gap: one per line, or a single one where no border separates the lines.
+        const Tensor& dx = plan.gradient(input);
+        for (Index d = 0; d < dx.size[0]; ++d)
+            for (Index h = 0; h < dx.size[1]; ++h) {
+                const Index offset = dx.origin + d * dx.step[0] + h * dx.step[1];
+                const Index length = dx.size[2] * dx.stride;
+                if (!runs.empty() && runs.back().offset + runs.back().length == offset)
+                    runs.back().length += length;
+                else
+                    runs.push_back({offset, length});
+            }
+        const Index width = 2 * lanes;
+        Index floats = 0;
+        for (const Segment& run : runs)
+            for (Index at = 0; at < run.length; at += width) {
+                const Index columns = std::min(width, run.length - at);
+                const int vectors = columns > lanes ? 2 : 1;
+                columns_of_dx.push_back({run.offset + at, floats, vectors});
+                floats += units * vectors * lanes;
+            }
+        transposed = plan.reserve(floats);
+        // Which rows of the weight matrix stand at which columns.
+        for (Index d = 0, tap = 0; d < dx.size[0]; ++d)
+            for (Index h = 0; h < dx.size[1]; ++h)
+                for (Index w = 0; w < dx.size[2]; ++w, ++tap) {
+                    const Index offset = dx.origin + d * dx.step[0] + h * dx.step[1] + w * dx.step[2];
+                    add_piece(tap * dx.channels, offset, dx.channels);
+                }
+    }
+
+    void pack() override {
+        if (!plan.trains() || !wants_input_gradient) return;
+        const float* const weight = plan.weights(dense, 0, "weight");
+        const Index count = static_cast<Index>(pieces.size());
+#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+        for (Index i = 0; i < count; ++i) {
+            const Piece& piece = pieces[static_cast<std::size_t>(i)];
+            const Column& column = columns_of_dx[static_cast<std::size_t>(piece.column)];
+            const Index to_width = column.vectors * lanes;
+            for (const Panel& panel : plan.panels(dense))
+                plan.kernels.transpose(weight + panel.weight + piece.row * panel.vectors * lanes, panel.vectors * lanes,
+                                       plan.arena() + transposed + column.weight + panel.first * to_width + piece.lane,
+                                       to_width, piece.count, panel.columns);
+        }
+    }
+
+    void forward_batch() override {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        const auto& panels = plan.panels(dense);
+        const Index row_blocks = (plan.batch() + images - 1) / images;
+        const Index count = row_blocks * static_cast<Index>(panels.size());
+#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+        for (Index i = 0; i < count; ++i) {
+            const Panel& panel = panels[static_cast<std::size_t>(i / row_blocks)];
+            const Index n = i % row_blocks * images;
+            CorrelateRow row{};
+            row.input = plan.image(x, n, 0);
+            row.input_stride = x.image;
+            row.segments = segments.data();
+            row.segment_count = static_cast<Index>(segments.size());
+            row.weight = plan.weights(dense, 0, "weight") + panel.weight;
+            row.bias = plan.weights(dense, 0, "bias") + panel.first;
+            row.output = plan.image(y, n, 0) + y.origin + panel.first;
+            row.output_stride = y.image;
+            row.pixels = std::min(images, plan.batch() - n);
+            row.vectors = panel.vectors;
+            row.columns = panel.vectors * lanes;
+            row.relu = relu;
+            plan.kernels.correlate(row);
+        }
+    }
+
+    void backward_batch() override {
+        const Tensor& dy = plan.gradient(node);
+        if (relu) {
+            const Tensor& y = plan.value(node);
+#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+            for (Index n = 0; n < plan.batch(); ++n) {
+                float* const line = plan.image(dy, n, 0) + dy.origin;
+                plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
+            }
+        }
+        weight_gradient(dy);
+        if (wants_input_gradient) input_gradient(dy);
+    }
+
+private:
+    struct Block {
+        Index offset, row, rows;
+    };
+    struct Column {  // one panel of dx
+        Index offset, weight;
+        int vectors;
+    };
+    struct Piece {  // consecutive rows of the weight matrix that stand side by side in one panel of dx
+        Index row, lane, count;
+        Index column;
+    };
+
+    void add_piece(Index row, Index offset, Index count) {
+        std::size_t column = pieces.empty() ? 0 : static_cast<std::size_t>(pieces.back().column);
+        while (count > 0) {
+            while (columns_of_dx[column].offset + columns_of_dx[column].vectors * lanes <= offset) ++column;
+            const Index lane = offset - columns_of_dx[column].offset;
+            const Index some = std::min(count, columns_of_dx[column].vectors * lanes - lane);
+            Piece* const last = pieces.empty() ? nullptr : &pieces.back();
+            if (last && last->column == static_cast<Index>(column) && last->row + last->count == row &&
+                last->lane + last->count == lane)
+                last->count += some;
+            else
+                pieces.push_back({row, lane, some, static_cast<Index>(column)});
+            row += some;
+            offset += some;
+            count -= some;
+        }
+    }
+
+    void weight_gradient(const Tensor& dy) {
+        const Tensor& x = plan.value(input);
+        const auto& panels = plan.panels(dense);
+        const Index count = static_cast<Index>(blocks.size());
+#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+        for (Index i = 0; i < count; ++i) {
+            const Block& block = blocks[static_cast<std::size_t>(i)];
+            WeightGradient job{};
+            job.input = plan.image(x, 0, 0) + block.offset;
+            job.input_stride = x.image;
+            job.dy_stride = dy.image;
+            job.pixels = plan.batch();
+            job.lines = 1;
+            job.rows = block.rows;
+            for (const Panel& panel : panels) {
+                job.dy = plan.image(dy, 0, 0) + dy.origin + panel.first;
+                job.vectors = panel.vectors;
+                job.columns = static_cast<int>(panel.columns);
+                job.dweight = plan.weights(dense, 1, "weight") + panel.weight + block.row * panel.vectors * lanes;
+                plan.kernels.weight_gradient(job);
+            }
+        }
+        if (bias)
+            plan.kernels.column_sums(plan.image(dy, 0, 0) + dy.origin, dy.image, 0, plan.batch(), 1, dy.stride,
+                                     plan.weights(dense, 1, "bias"), false);
+    }
+
+    void input_gradient(const Tensor& dy) {
+        const Tensor& dx = plan.gradient(input);
+        const Segment all_units{0, units};
+        const Index row_blocks = (plan.batch() + images - 1) / images;
+        const Index count = row_blocks * static_cast<Index>(columns_of_dx.size());
+#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+        for (Index i = 0; i < count; ++i) {
+            const Column& column = columns_of_dx[static_cast<std::size_t>(i / row_blocks)];
+            const Index n = i % row_blocks * images;
+            CorrelateRow row{};
+            row.input = plan.image(dy, n, 0) + dy.origin;
+            row.input_stride = dy.image;
+            row.segments = &all_units;
+            row.segment_count = 1;
+            row.weight = plan.arena() + transposed + column.weight;
+            row.output = plan.image(dx, n, 0) + column.offset;
+            row.output_stride = dx.image;
+            row.pixels = std::min(images, plan.batch() - n);
+            row.vectors = column.vectors;
+            row.columns = column.vectors * lanes;
+            row.accumulate = accumulate_input;
+            plan.kernels.correlate(row);
+        }
+    }
+
+    static constexpr Index images = 28;       // of one tile of work: two register tiles
+    static constexpr Index block_rows = 112;  // features of one tile of the weight gradient
+    const int dense;
+    const Index units;
+    const bool bias, relu;
+    const int lanes;
+    std::vector<Segment> segments, runs;
+    std::vector<Block> blocks;
+    std::vector<Column> columns_of_dx;
+    std::vector<Piece> pieces;
+    Index transposed = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int output) {
+    return std::make_unique<Dense>(plan, dense, relu, output);
+}
+
+}  // namespace tatami

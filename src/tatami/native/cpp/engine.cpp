@@ -1,0 +1,530 @@
+#include "engine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include <omp.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#include <unistd.h>
+#endif
+
+#include "plan.hpp"
+
+namespace tatami {
+
+namespace {
+
+constexpr Index largest_size = Index{1} << 20;    // of one axis, as in tatami/geometry.py
+constexpr Index largest_count = Index{1} << 40;   // floats of anything
+constexpr std::size_t largest_network = 10000;    // nodes
+
+Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+
+void require(bool condition, const std::string& message) {
+    if (!condition) throw DescriptionError(message);
+}
+
+void check_axis(Index value, const char* what) {
+    require(value >= 1 && value <= largest_size,
+            std::string(what) + " must be from 1 to 1048576, got " + std::to_string(value));
+}
+
+Size output_size(const Size& size, const WindowSettings& window) {
+    Size result{};
+    for (int axis = 0; axis < 3; ++axis) {
+        check_axis(window.kernel[axis], "kernel");
+        check_axis(window.stride[axis], "stride");
+        check_axis(window.dilation[axis], "dilation");
+        require(window.before[axis] >= 0 && window.before[axis] <= largest_size && window.after[axis] >= 0 &&
+                    window.after[axis] <= largest_size,
+                "padding must be from 0 to 1048576");
+        const Index extent = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
+        const Index padded = size[axis] + window.before[axis] + window.after[axis];
+        require(extent <= padded, "the window is larger than the padded input: " + std::to_string(extent) + " > " +
+                                      std::to_string(padded));
+        result[axis] = (padded - extent) / window.stride[axis] + 1;
+    }
+    return result;
+}
+
+void check_shape(const Shape& shape) {
+    check_axis(shape.channels, "channels");
+    for (Index size : shape.size) check_axis(size, "size");
+    multiply_sizes({shape.channels, shape.size[0], shape.size[1], shape.size[2]});
+    require(!shape.flat || shape.size == Size{1, 1, 1}, "a flat shape has no positions");
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+// A forked child inherits the memory of the thread pool but not its threads; there we run on the one thread that is left.
+bool forked = false;
+const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+#endif
+
+}  // namespace
+
+int threads_to_use(int wanted) {
+#if defined(__unix__) || defined(__APPLE__)
+    (void)registered;
+    if (forked) return 1;
+#endif
+    const int available = wanted > 0 ? wanted : omp_get_max_threads();
+    return std::clamp(available, 1, 256);
+}
+
+Index multiply_sizes(std::initializer_list<Index> sizes) {
+    Index product = 1;
+    for (Index size : sizes) {
+        if (size < 0 || (size > 0 && product > largest_count / size))
+            throw DescriptionError("a tensor of this network has more than 2^40 numbers");
+        product *= size;
+    }
+    return product;
+}
+
+float* allocate_floats(Index count) {
+    const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + 4096 + 63) / 64 * 64;
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 64, bytes) != 0) throw std::bad_alloc();
+    std::memset(memory, 0, bytes);
+    return static_cast<float*>(memory);
+}
+
+void Engine::Free::operator()(float* memory) const { std::free(memory); }
+
+Engine::Engine(const Kernels& kernels, int threads) : kernels_(kernels), threads_(threads) {
+    require(threads >= 0 && threads <= 256, "threads must be from 0 (automatic) to 256");
+}
+
+Engine::~Engine() = default;
+
+const Node& Engine::checked(int node) const {
+    require(node >= 0 && node < static_cast<int>(nodes_.size()), "no node " + std::to_string(node));
+    return nodes_[static_cast<std::size_t>(node)];
+}
+
+void Engine::require_open() const {
+    require(!finished_, "the network is finished; describe another one in a new engine");
+    require(nodes_.size() < largest_network, "too many nodes");
+}
+
+int Engine::append(Node node) {
+    require_open();
+    require(!nodes_.empty() || node.kind == Kind::input, "the first node must be the input");
+    check_shape(node.shape);
+    nodes_.push_back(std::move(node));
+    return static_cast<int>(nodes_.size()) - 1;
+}
+
+int Engine::add_input(const Shape& shape) {
+    require(nodes_.empty(), "a network has one input");
+    Node node;
+    node.shape = shape;
+    return append(node);
+}
+
+int Engine::add_convolution(int input, Index filters, const WindowSettings& window, Index groups, bool bias) {
+    const Shape& from = checked(input).shape;
+    require(!from.flat, "a convolution needs an input with positions");
+    check_axis(filters, "filters");
+    check_axis(groups, "groups");
+    require(from.channels % groups == 0 && filters % groups == 0, "groups must divide channels and filters");
+    Node node;
+    node.kind = Kind::convolution;
+    node.inputs = {input};
+    node.window = window;
+    node.groups = groups;
+    node.bias = bias;
+    node.shape = {filters, output_size(from.size, window), false};
+    multiply_sizes({filters, from.channels / groups, window.kernel[0], window.kernel[1], window.kernel[2]});
+    return append(node);
+}
+
+int Engine::add_dense(int input, Index units, bool bias) {
+    const Shape& from = checked(input).shape;
+    require(from.flat, "a dense layer needs a flat input");
+    check_axis(units, "units");
+    Node node;
+    node.kind = Kind::dense;
+    node.inputs = {input};
+    node.bias = bias;
+    node.shape = {units, {1, 1, 1}, true};
+    multiply_sizes({units, from.channels});
+    return append(node);
+}
+
+int Engine::add_pool(int input, Kind kind, const WindowSettings& window, bool count_padding, float exponent, bool normalise,
+                     bool global) {
+    const Shape& from = checked(input).shape;
+    require(!from.flat, "a pooling needs an input with positions");
+    Node node;
+    node.kind = kind;
+    node.inputs = {input};
+    node.window = window;
+    if (global) {
+        node.window = WindowSettings{};
+        node.window.kernel = from.size;
+        node.window.stride = from.size;
+    }
+    require(node.window.dilation == Size({1, 1, 1}), "poolings are not dilated");
+    multiply_sizes({node.window.kernel[0], node.window.kernel[1], node.window.kernel[2], 2048});  // taps fit into 31 bits
+    node.shape = {from.channels, output_size(from.size, node.window), global};
+    for (int axis = 0; axis < 3; ++axis)
+        for (Index position = 0; position < node.shape.size[axis]; ++position) {
+            const Index start = position * node.window.stride[axis] - node.window.before[axis];
+            require(start + node.window.kernel[axis] > 0 && start < from.size[axis], "a pooling window sees only padding");
+        }
+    require(std::isfinite(exponent) && exponent >= 1.0f, "the exponent must be a finite number of at least 1");
+    node.count_padding = count_padding;
+    node.exponent = exponent;
+    node.normalise = normalise;
+    return append(node);
+}
+
+int Engine::add_activation(int input, Activation activation) {
+    Node node;
+    node.shape = checked(input).shape;
+    node.kind = Kind::activation;
+    node.inputs = {input};
+    node.activation = activation;
+    return append(node);
+}
+
+int Engine::add_softmax(int input) {
+    Node node;
+    node.shape = checked(input).shape;
+    node.kind = Kind::softmax;
+    node.inputs = {input};
+    return append(node);
+}
+
+int Engine::add_dropout(int input, double ratio, std::uint32_t stream) {
+    require(ratio >= 0.0 && ratio < 1.0, "the ratio must be at least 0 and below 1");
+    Node node;
+    node.shape = checked(input).shape;
+    node.kind = Kind::dropout;
+    node.inputs = {input};
+    node.ratio = ratio;
+    node.stream = stream;
+    return append(node);
+}
+
+int Engine::add_flatten(int input) {
+    const Shape& from = checked(input).shape;
+    Node node;
+    node.kind = Kind::flatten;
+    node.inputs = {input};
+    node.shape = {from.count(), {1, 1, 1}, true};
+    return append(node);
+}
+
+int Engine::add_merge(const std::vector<int>& inputs, bool concatenate) {
+    require(inputs.size() >= 2 && inputs.size() <= 10000, "a merge joins two or more inputs");
+    Node node;
+    node.kind = concatenate ? Kind::concatenate : Kind::add;
+    node.inputs = inputs;
+    node.shape = checked(inputs[0]).shape;
+    for (std::size_t i = 1; i < inputs.size(); ++i) {
+        const Shape& shape = checked(inputs[i]).shape;
+        require(shape.size == node.shape.size && shape.flat == node.shape.flat, "merged shapes must agree");
+        if (concatenate)
+            node.shape.channels += shape.channels;
+        else
+            require(shape.channels == node.shape.channels, "added shapes must agree");
+    }
+    return append(node);
+}
+
+int Engine::add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes) {
+    require(!inputs.empty(), "an external node has inputs");
+    for (int input : inputs) checked(input);
+    for (Index size : parameter_sizes) require(size >= 0 && size <= largest_count / 64, "parameter too large");
+    Node node;
+    node.kind = Kind::external;
+    node.inputs = inputs;
+    node.shape = shape;
+    node.parameter_sizes = parameter_sizes;
+    return append(node);
+}
+
+void Engine::add_parameter(int node, const char* name, Index count, Index padded, bool decays, std::vector<Index> position) {
+    Parameter parameter;
+    parameter.node = node;
+    parameter.name = name;
+    parameter.count = count;
+    parameter.padded = round_up(padded, 16);
+    parameter.offset = parameter_floats_;
+    parameter.decays = decays;
+    parameter.position = std::move(position);
+    parameter_floats_ += parameter.padded;
+    require(parameter_floats_ <= largest_count, "the network has too many parameters");
+    parameters_.push_back(std::move(parameter));
+}
+
+// Weights: group by group, panel by panel, then (tap, input channel) rows of the panel's filters; depthwise ones: tap by tap.
+void Engine::create_parameters() {
+    node_parameters_.assign(nodes_.size(), {-1, -1});
+    panels_.assign(nodes_.size(), {});
+    group_padding_.assign(nodes_.size(), 0);
+    const Index width = 2 * kernels_.lanes;
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+        const Node& node = nodes_[i];
+        const int number = static_cast<int>(i);
+        if (node.kind == Kind::external) {
+            for (std::size_t p = 0; p < node.parameter_sizes.size(); ++p)
+                add_parameter(number, ("external" + std::to_string(p)).c_str(), node.parameter_sizes[p],
+                              node.parameter_sizes[p], true, {});
+            continue;
+        }
+        if (node.kind != Kind::convolution && node.kind != Kind::dense) continue;
+        const bool dense = node.kind == Kind::dense;
+        Shape from = nodes_[static_cast<std::size_t>(node.inputs[0])].shape;
+        if (dense) from = dense_source(*this, number);
+        const Index groups = node.groups, filters = node.shape.channels;
+        const Index group_filters = filters / groups, group_channels = from.channels / groups;
+        const Size kernel = dense ? from.size : node.window.kernel;
+        const Index taps = kernel[0] * kernel[1] * kernel[2];
+        const Index rows = multiply_sizes({taps, group_channels});
+        std::vector<Index> position(static_cast<std::size_t>(multiply_sizes({filters, rows})));
+        Index padded = 0;
+        if (is_depthwise(*this, number)) {
+            const Index stride = round_up(filters, kernels_.lanes);
+            padded = taps * stride;
+            for (Index k = 0; k < filters; ++k)
+                for (Index t = 0; t < taps; ++t) position[static_cast<std::size_t>(k * taps + t)] = t * stride + k;
+        } else {
+            for (Index g = 0; g < groups; ++g)
+                for (Index first = 0; first < group_filters; first += width) {
+                    const Index columns = std::min(width, group_filters - first);
+                    const int vectors = columns > kernels_.lanes ? 2 : 1;
+                    const Index panel_width = vectors * kernels_.lanes;
+                    panels_[i].push_back({g, first, columns, vectors, padded});
+                    for (Index k = 0; k < columns; ++k)
+                        for (Index c = 0; c < group_channels; ++c)
+                            for (Index t = 0; t < taps; ++t) {
+                                const Index filter = g * group_filters + first + k;
+                                position[static_cast<std::size_t>((filter * group_channels + c) * taps + t)] =
+                                    padded + (t * group_channels + c) * panel_width + k;
+                            }
+                    padded += rows * panel_width;
+                }
+        }
+        node_parameters_[i][0] = static_cast<int>(parameters_.size());
+        add_parameter(number, "weight", filters * rows, padded, true, std::move(position));
+        // The bias is padded by a panel beyond the last filter, because kernels load whole vectors.
+        node_parameters_[i][1] = static_cast<int>(parameters_.size());
+        add_parameter(number, "bias", node.bias ? filters : 0, round_up(filters, 16) + width, false, {});
+    }
+}
+
+void Engine::finish(const OptimizerSettings& optimizer) {
+    require_open();
+    require(!nodes_.empty(), "the network has no nodes");
+    create_parameters();
+    optimizer_ = optimizer;
+    const int slots = optimizer.rule == Rule::sgd ? 0 : (optimizer.rule >= Rule::adam ? 2 : 1);
+    for (int which = 0; which < 2 + slots; ++which) values_[which].reset(allocate_floats(parameter_floats_ + 64));
+    finished_ = true;
+}
+
+int Engine::parameter_index(int node, const std::string& name) const {
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+        if (parameters_[i].node == node && parameters_[i].name == name) return static_cast<int>(i);
+    throw DescriptionError("node " + std::to_string(node) + " has no parameter " + name);
+}
+
+void Engine::set_parameter(int parameter, int which, std::span<const float> values) {
+    require(parameter >= 0 && parameter < static_cast<int>(parameters_.size()), "no such parameter");
+    require(which >= 0 && which < 4 && values_[which] != nullptr, "the optimiser has no such slot");
+    const Parameter& p = parameters_[static_cast<std::size_t>(parameter)];
+    require(static_cast<Index>(values.size()) == p.count, "the parameter has " + std::to_string(p.count) +
+                                                              " elements, got " + std::to_string(values.size()));
+    float* const to = values_[which].get() + p.offset;
+    std::fill(to, to + p.padded, 0.0f);
+    for (Index i = 0; i < p.count; ++i)
+        to[p.position.empty() ? i : p.position[static_cast<std::size_t>(i)]] = values[static_cast<std::size_t>(i)];
+    ++version_;
+}
+
+void Engine::get_parameter(int parameter, int which, std::span<float> values) const {
+    require(parameter >= 0 && parameter < static_cast<int>(parameters_.size()), "no such parameter");
+    require(which >= 0 && which < 4 && values_[which] != nullptr, "the optimiser has no such slot");
+    const Parameter& p = parameters_[static_cast<std::size_t>(parameter)];
+    require(static_cast<Index>(values.size()) == p.count, "the parameter has another size");
+    const float* const from = values_[which].get() + p.offset;
+    for (Index i = 0; i < p.count; ++i)
+        values[static_cast<std::size_t>(i)] = from[p.position.empty() ? i : p.position[static_cast<std::size_t>(i)]];
+}
+
+Plan& Engine::plan(Mode mode, Index batch) {
+    require(finished_, "the network is not finished");
+    require(batch >= 1 && batch <= largest_size, "the batch must have 1 to 1048576 examples");
+    auto& slot = plans_[static_cast<int>(mode)];
+    const int threads = threads_to_use(threads_);
+    if (!slot || slot->capacity() < batch || slot->threads() < threads) {
+        if (current_ == slot.get()) current_ = nullptr;
+        slot.reset();
+        slot = std::make_unique<Plan>(*this, mode, batch, threads);
+    }
+    slot->use_threads(threads);
+    return *slot;
+}
+
+void Engine::update_parameters(double rate) {
+    const int threads = threads_to_use(threads_);
+    constexpr Index block = 4096;
+    struct Piece {
+        Index offset, count;
+        bool decays;
+    };
+    std::vector<Piece> pieces;
+    for (const Parameter& p : parameters_)  // a layer without bias has one of 0 elements, which stays zero
+        for (Index at = 0; at < (p.count > 0 ? p.padded : 0); at += block)
+            pieces.push_back({p.offset + at, std::min(block, p.padded - at), p.decays});
+    const Index count = static_cast<Index>(pieces.size());
+    float* const gradient = values_[1].get();
+    double scale = 1.0;
+    if (optimizer_.largest_norm > 0) {
+        std::vector<double> sums(pieces.size());
+#pragma omp parallel for schedule(static) num_threads(threads)
+        for (Index i = 0; i < count; ++i) {
+            double sum = 0;
+            const Piece& piece = pieces[static_cast<std::size_t>(i)];
+            for (Index j = 0; j < piece.count; ++j) {
+                const double g = gradient[piece.offset + j];
+                sum += g * g;
+            }
+            sums[static_cast<std::size_t>(i)] = sum;
+        }
+        double total = 0;
+        for (double sum : sums) total += sum;
+        const double norm = std::sqrt(total);
+        if (norm > optimizer_.largest_norm) scale = optimizer_.largest_norm / norm;
+    }
+    ++update_count_;
+    Update job{};
+    job.rule = optimizer_.rule;
+    job.rate = static_cast<float>(rate);
+    job.scale = static_cast<float>(scale);
+    job.momentum = static_cast<float>(optimizer_.momentum);
+    job.beta2 = static_cast<float>(optimizer_.beta2);
+    job.rest1 = static_cast<float>(1.0 - optimizer_.momentum);
+    job.rest2 = static_cast<float>(1.0 - optimizer_.beta2);
+    job.epsilon = static_cast<float>(optimizer_.epsilon);
+    job.correction1 = static_cast<float>(1.0 - std::pow(optimizer_.momentum, static_cast<double>(update_count_)));
+    job.correction2 = static_cast<float>(1.0 - std::pow(optimizer_.beta2, static_cast<double>(update_count_)));
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (Index i = 0; i < count; ++i) {
+        const Piece& piece = pieces[static_cast<std::size_t>(i)];
+        Update own = job;
+        own.decay = piece.decays ? static_cast<float>(optimizer_.decay) : 0.0f;
+        own.weight = values_[0].get() + piece.offset;
+        own.gradient = gradient + piece.offset;
+        own.first = values_[2] ? values_[2].get() + piece.offset : nullptr;
+        own.second = values_[3] ? values_[3].get() + piece.offset : nullptr;
+        own.count = piece.count;
+        kernels_.update(own);
+    }
+    ++version_;
+}
+
+void Engine::predict(const float* x, Index batch, float* output) {
+    start(Mode::predict, x, batch, {}, false);
+    run_forward(0, current_->stage_count());
+    read_value(static_cast<int>(nodes_.size()) - 1, output);
+}
+
+LossResult Engine::train_step(const float* x, Index batch, const std::int64_t* labels, const float* targets,
+                              float loss_weight, const RandomKey& key, double rate, bool update, float* output) {
+    start(Mode::train, x, batch, key, true);
+    run_forward(0, current_->stage_count());
+    const LossResult result = run_loss(labels, targets, loss_weight);
+    if (output) read_value(static_cast<int>(nodes_.size()) - 1, output);
+    run_backward(0, current_->stage_count());
+    if (update) update_parameters(rate);
+    return result;
+}
+
+int Engine::stage_count(Mode mode, Index batch) { return plan(mode, batch).stage_count(); }
+int Engine::external_node(Mode mode, Index batch, int stage) { return plan(mode, batch).external_node(stage); }
+
+void Engine::start(Mode mode, const float* x, Index batch, const RandomKey& key, bool training) {
+    current_ = &plan(mode, batch);
+    current_->start(x, batch, key, training);
+}
+
+void Engine::run_forward(int first, int last) {
+    require(current_ != nullptr, "nothing was started");
+    current_->forward(first, last);
+}
+
+LossResult Engine::run_loss(const std::int64_t* labels, const float* targets, float loss_weight) {
+    require(current_ != nullptr, "nothing was started");
+    return current_->loss(labels, targets, loss_weight);
+}
+
+void Engine::start_backward(const float* doutput) {
+    require(current_ != nullptr, "nothing was started");
+    current_->write_gradient(static_cast<int>(nodes_.size()) - 1, doutput, false);
+}
+
+void Engine::run_backward(int first, int last) {
+    require(current_ != nullptr, "nothing was started");
+    current_->backward(first, last);
+}
+
+void Engine::run_update(double rate) { update_parameters(rate); }
+
+void Engine::read_value(int node, float* to) const {
+    require(current_ != nullptr, "nothing was started");
+    checked(node);
+    current_->read_value(node, to);
+}
+
+void Engine::write_value(int node, const float* from) {
+    require(current_ != nullptr, "nothing was started");
+    checked(node);
+    current_->write_value(node, from);
+}
+
+bool Engine::has_gradient(int node) const {
+    require(current_ != nullptr, "nothing was started");
+    checked(node);
+    return current_->has_gradient(node);
+}
+
+void Engine::read_gradient(int node, float* to) const {
+    require(current_ != nullptr, "nothing was started");
+    checked(node);
+    current_->read_gradient(node, to);
+}
+
+void Engine::add_gradient(int node, int consumer, const float* from) {
+    require(current_ != nullptr, "nothing was started");
+    checked(node);
+    checked(consumer);
+    current_->write_gradient(node, from, current_->accumulates(consumer, node));
+}
+
+bool Engine::is_materialised(int node) const {
+    require(current_ != nullptr, "nothing was started");
+    checked(node);
+    return current_->is_materialised(node);
+}
+
+Index Engine::batch() const { return current_ ? current_->batch() : 0; }
+
+Index Engine::memory() const {
+    Index floats = 0;
+    for (const auto& array : values_)
+        if (array) floats += parameter_floats_;
+    for (const auto& plan : plans_)
+        if (plan) floats += plan->floats();
+    return floats * static_cast<Index>(sizeof(float));
+}
+
+std::vector<std::string> Engine::describe(Mode mode, Index batch) { return plan(mode, batch).describe(); }
+
+}  // namespace tatami

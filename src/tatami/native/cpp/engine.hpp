@@ -1,0 +1,195 @@
+// A network on the native backend: its description, its parameters, and the plans that run it.
+//
+// Python describes the network node by node; every number is checked here again before memory depends on it. `Engine` keeps
+// the parameters in the layout the kernels want (and only there). For each way of running, prediction, training, or
+// inspection, it plans once: which operations are fused, where every tensor lies in one arena, how the work is split.
+//
+// Splitting, so that results do not depend on the number of threads: convolutions and whatever stands between them belong to
+// image stages, in which every image passes by itself; weight gradients are summed over fixed groups of images, then over
+// the groups in order. Dense layers are batch stages, split into tiles of outputs, each computed whole by one thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernel_table.hpp"
+
+namespace tatami {
+
+using Size = std::array<Index, 3>;  // depth, height, width
+
+// Something the caller can put right: reported to Python as ValueError.
+struct DescriptionError : std::invalid_argument {
+    using std::invalid_argument::invalid_argument;
+};
+
+enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
+                  concatenate, external };
+
+enum class Mode : int { predict = 0, train = 1, inspect = 2 };
+
+struct Shape {
+    Index channels = 0;
+    Size size{1, 1, 1};
+    bool flat = true;  // (features,): channels without positions
+    Index count() const { return channels * size[0] * size[1] * size[2]; }
+};
+
+struct WindowSettings {
+    Size kernel{1, 1, 1}, stride{1, 1, 1}, before{0, 0, 0}, after{0, 0, 0}, dilation{1, 1, 1};
+};
+
+struct Node {
+    Kind kind = Kind::input;
+    std::vector<int> inputs;
+    Shape shape;
+    WindowSettings window;
+    Index groups = 1;
+    bool bias = false;
+    bool count_padding = false;
+    bool normalise = true;
+    float exponent = 2.0f;
+    Activation activation = Activation::identity;
+    double ratio = 0.0;
+    std::uint32_t stream = 0;
+    std::vector<Index> parameter_sizes;  // external nodes: elements of each parameter
+};
+
+// Where one parameter lies and how its elements are arranged.
+struct Parameter {
+    int node = 0;
+    std::string name;
+    Index count = 0;   // elements as the user sees them
+    Index offset = 0;  // into every parameter array
+    Index padded = 0;  // floats reserved, a multiple of 16
+    bool decays = true;
+    std::vector<Index> position;  // of each element, relative to offset; empty: in order
+};
+
+// How the filters of a convolution or dense layer are cut into panels of up to two vectors.
+struct Panel {
+    Index group, first, columns;  // first filter within the group
+    int vectors;
+    Index weight;  // offset of its block
+};
+
+struct OptimizerSettings {
+    Rule rule = Rule::sgd;
+    double decay = 0, momentum = 0, beta2 = 0, epsilon = 0;
+    double largest_norm = 0;  // 0: no clipping
+};
+
+struct RandomKey {
+    std::uint64_t seed = 0;
+    std::uint32_t epoch = 0, step = 0;
+};
+
+struct LossResult {
+    double loss = 0;
+    Index correct = 0;
+};
+
+class Plan;
+
+class Engine {
+public:
+    Engine(const Kernels& kernels, int threads);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    // Description. Each call returns the node's number; the first node is the input.
+    int add_input(const Shape& shape);
+    int add_convolution(int input, Index filters, const WindowSettings& window, Index groups, bool bias);
+    int add_dense(int input, Index units, bool bias);
+    int add_pool(int input, Kind kind, const WindowSettings& window, bool count_padding, float exponent, bool normalise,
+                 bool global);
+    int add_activation(int input, Activation activation);
+    int add_softmax(int input);
+    int add_dropout(int input, double ratio, std::uint32_t stream);
+    int add_flatten(int input);
+    int add_merge(const std::vector<int>& inputs, bool concatenate);
+    int add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes);
+    void finish(const OptimizerSettings& optimizer);
+
+    const std::vector<Node>& nodes() const { return nodes_; }
+    const std::vector<Parameter>& parameters() const { return parameters_; }
+    const Kernels& kernels() const { return kernels_; }
+    int threads() const { return threads_; }
+    int parameter_index(int node, const std::string& name) const;
+
+    // which: 0 value, 1 gradient, 2 and 3 the optimiser's slots
+    void set_parameter(int parameter, int which, std::span<const float> values);
+    void get_parameter(int parameter, int which, std::span<float> values) const;
+    void set_update_count(Index count) { update_count_ = count; }
+    Index update_count() const { return update_count_; }
+
+    // Running. Every call takes the engine's lock.
+    void predict(const float* x, Index batch, float* output);
+    LossResult train_step(const float* x, Index batch, const std::int64_t* labels, const float* targets, float loss_weight,
+                          const RandomKey& key, double rate, bool update, float* output);
+
+    // The same in pieces, for networks with nodes that run outside and for inspection.
+    int stage_count(Mode mode, Index batch);
+    int external_node(Mode mode, Index batch, int stage);  // -1: a native stage
+    void start(Mode mode, const float* x, Index batch, const RandomKey& key, bool training);
+    void run_forward(int first, int last);
+    LossResult run_loss(const std::int64_t* labels, const float* targets, float loss_weight);
+    void start_backward(const float* doutput);
+    void run_backward(int first, int last);  // stages last - 1 down to first
+    void run_update(double rate);
+    void read_value(int node, float* to) const;
+    void write_value(int node, const float* from);
+    bool has_gradient(int node) const;
+    void read_gradient(int node, float* to) const;
+    void add_gradient(int node, int consumer, const float* from);
+    bool is_materialised(int node) const;
+    Index batch() const;
+    Index memory() const;
+    std::vector<std::string> describe(Mode mode, Index batch);
+
+    std::mutex& lock() { return lock_; }
+
+private:
+    friend class Plan;
+    const Node& checked(int node) const;
+    int append(Node node);
+    void require_open() const;
+    void create_parameters();
+    void add_parameter(int node, const char* name, Index count, Index padded, bool decays, std::vector<Index> position);
+    Plan& plan(Mode mode, Index batch);
+    void update_parameters(double rate);
+
+    const Kernels& kernels_;
+    int threads_;
+    bool finished_ = false;
+    std::vector<Node> nodes_;
+    std::vector<Parameter> parameters_;
+    std::vector<std::array<int, 2>> node_parameters_;  // weight, bias; -1: none
+    std::vector<std::vector<Panel>> panels_;           // of each node
+    std::vector<Index> group_padding_;
+    OptimizerSettings optimizer_;
+    Index parameter_floats_ = 0;
+    struct Free {
+        void operator()(float* memory) const;
+    };
+    std::unique_ptr<float, Free> values_[4];
+    Index update_count_ = 0;
+    Index version_ = 1;  // grows whenever parameters change, so that plans know when to repack
+    std::unique_ptr<Plan> plans_[3];
+    Plan* current_ = nullptr;
+    mutable std::mutex lock_;
+};
+
+// Floats aligned to 64 bytes and set to zero; throws std::bad_alloc.
+float* allocate_floats(Index count);
+Index multiply_sizes(std::initializer_list<Index> sizes);  // throws DescriptionError when too large
+int threads_to_use(int wanted);
+
+}  // namespace tatami

@@ -1,0 +1,224 @@
+// What the engine asks of one instruction set: a table of functions, and the sizes that decide memory layout.
+//
+// All kernels are single-threaded and touch nothing but what their arguments describe; the engine has checked every
+// size before it calls them. Activations are channels-last: an image is depth × height × width pixels of `channels`
+// floats, a pixel padded to a whole number of vectors (the network's input excepted).
+#pragma once
+
+#include <cstdint>
+
+namespace tatami {
+
+using Index = std::int64_t;
+
+// A stretch of consecutive floats of the input that is multiplied with consecutive rows of the weight matrix.
+struct Segment {
+    Index offset;
+    Index length;
+};
+
+// One row of output pixels times one panel of output channels; see correlate.hpp.
+struct CorrelateRow {
+    const float* input;
+    Index input_stride;  // floats between the inputs of neighbouring output pixels
+    const Segment* segments;
+    Index segment_count;
+    const float* weight;  // (sum of the segments' lengths) × (vectors · lanes)
+    const float* bias;    // vectors · lanes floats, or null
+    float* output;
+    Index output_stride;
+    Index pixels;
+    int vectors;  // 1 or 2
+    int columns;  // how many of the vectors' floats are stored
+    bool relu;
+    bool accumulate;  // add to what output holds
+};
+
+// dweight(row, k) (+)= sum over lines and pixels of input(row) · dy(k); see weight_gradient.hpp.
+struct WeightGradient {
+    const float* input;
+    Index input_stride, input_line;
+    const float* dy;
+    Index dy_stride, dy_line;
+    Index pixels, lines;
+    Index rows;      // consecutive input floats
+    float* dweight;  // rows × (vectors · lanes)
+    int vectors;
+    int columns;
+    bool accumulate;
+};
+
+// Channel by channel: output(p, c) = bias(c) + sum over taps of input(p + offset, c) · weight(tap, c); see depthwise.hpp.
+struct DepthwiseRow {
+    const float* input;
+    Index input_stride;
+    const Index* tap_offsets;
+    const Index* weight_offsets;
+    Index taps;
+    const float* weight;
+    const float* bias;
+    float* output;
+    Index output_stride;
+    Index pixels;
+    Index channels;  // a multiple of lanes
+    bool relu;
+    bool accumulate;
+};
+
+struct DepthwiseWeightGradient {
+    const float* input;
+    Index input_stride, input_line;
+    const float* dy;
+    Index dy_stride, dy_line;
+    Index pixels, lines;
+    const Index* tap_offsets;
+    Index taps;
+    float* dweight;  // taps × channels
+    Index channels;
+    Index valid_channels;
+    bool accumulate;
+};
+
+// A pooling of one image; see pooling.hpp. Axes are depth, height, width.
+struct Pooling {
+    const float* input;
+    float* output;
+    std::int32_t* winner;  // max: number of the winning tap, one for each output float; may be null
+    Index size[3], output_size[3], kernel[3], stride[3], before[3];
+    Index input_step[3], output_step[3];  // floats from one pixel to the next along each axis
+    Index winner_step[3];
+    Index channels;  // a multiple of lanes
+    bool count_padding;
+    bool normalise;
+    float exponent;
+};
+
+struct PoolingGradient {
+    Pooling forward;
+    const float* dy;
+    float* dx;
+    Index dy_step[3], dx_step[3];
+};
+
+// Two rows of a convolution's output become one row of 2×2 maxima; see fused_pooling.hpp.
+struct PoolPair {
+    const float* upper;
+    const float* lower;
+    Index stride;  // floats between neighbouring pixels
+    float* output;
+    Index output_stride;
+    std::uint8_t* code;  // pixels × channels, or null
+    Index pixels;
+    Index channels;
+};
+
+// The way back: one row of pooled gradients becomes two rows, zero but for the winners.
+struct UnpoolPair {
+    const float* dy;
+    Index dy_stride;
+    const std::uint8_t* code;
+    Index code_stride;
+    float* upper;
+    float* lower;
+    Index stride;
+    Index pixels;
+    Index channels;
+};
+
+// Winners' gradients of one image, sorted by channel or by pixel; see sparse_gradient.hpp.
+struct SparseGradient {
+    const std::uint8_t* code;  // pooled pixels × stride
+    const float* dy;           // pooled gradient
+    Index dy_stride, dy_line;
+    Index pooled_height, pooled_width;
+    Index channels, code_stride;
+    // convolution: kernel rows × one run of kernel_width · input channels floats
+    const float* input;  // weight gradient: the image, at the first tap of output pixel (0, 0)
+    float* dx;           // input gradient: the same place of the gradient
+    Index line, pixel;   // floats between lines and pixels of input or dx
+    Index kernel_height, run;
+    const float* weight;  // input gradient: channels × kernel_height × padded run
+    float* dweight;       // weight gradient: channels × kernel_height × padded run
+    Index padded_run;
+    bool accumulate;
+    float* values;          // scratch: 4 · channels or pixels floats
+    std::int32_t* entries;  // scratch of the same length
+};
+
+// Winograd's F(2×2, 3×3) convolution of one image; see winograd.hpp.
+struct Winograd {
+    const float* input;  // at the first tap of output pixel (0, 0)
+    Index line, pixel;
+    Index input_channels;
+    Index height, width;  // of the output
+    const float* weight;  // transformed: 16 × panels × input channels × (2 · lanes)
+    const float* bias;
+    Index panels;
+    Index output_vectors;
+    float* output;
+    Index output_line, output_pixel;
+    bool relu;
+    bool accumulate;
+    float* pooled;  // not null: write 2×2 maxima here instead of output
+    Index pooled_line, pooled_pixel;
+    std::uint8_t* code;
+    Index code_stride;
+    float* scratch;
+};
+
+enum class Activation : int { identity = 0, step = 1, sigmoid = 2, tanh = 3, relu = 4 };
+enum class Rule : int { sgd = 0, momentum = 1, nesterov = 2, adagrad = 3, rmsprop = 4, adam = 5, adamw = 6 };
+
+// One optimiser step over consecutive parameters; see update.hpp.
+struct Update {
+    Rule rule;
+    float* weight;
+    const float* gradient;
+    float* first;
+    float* second;
+    Index count;  // a multiple of lanes
+    float rate, decay, scale;  // scale: factor on the gradient (clipping)
+    float momentum, beta2, rest1, rest2;  // rest1 = 1 - momentum, rounded once
+    float epsilon, correction1, correction2;
+};
+
+struct Kernels {
+    const char* name;
+    int lanes;
+    int tile_pixels;
+    void (*correlate)(const CorrelateRow&);
+    void (*weight_gradient)(const WeightGradient&);
+    void (*depthwise)(const DepthwiseRow&);
+    void (*depthwise_weight_gradient)(const DepthwiseWeightGradient&);
+    void (*max_pool)(const Pooling&);
+    void (*max_pool_gradient)(const PoolingGradient&);
+    void (*average_pool)(const Pooling&);
+    void (*average_pool_gradient)(const PoolingGradient&);
+    void (*lp_pool)(const Pooling&);
+    void (*lp_pool_gradient)(const PoolingGradient&);
+    void (*pool_pair)(const PoolPair&);
+    void (*unpool_pair)(const UnpoolPair&);
+    void (*sparse_weight_gradient)(const SparseGradient&);
+    void (*sparse_input_gradient)(const SparseGradient&);
+    void (*winograd)(const Winograd&);
+    void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, Index panels);
+    void (*activate)(Activation, const float* x, float* y, Index count);
+    // dx (+)= f'(y) · dy
+    void (*activate_gradient)(Activation, const float* y, const float* dy, float* dx, Index count, bool accumulate);
+    void (*add)(const float* x, float* sum, Index count);
+    void (*multiply)(const float* x, const float* y, float* product, Index count, bool accumulate);
+    void (*column_sums)(const float* x, Index stride, Index line, Index pixels, Index lines, Index channels, float* sums,
+                        bool accumulate);
+    void (*update)(const Update&);
+    // scale[i] = factor where the 24-bit number of word (first + i) is at least threshold, else 0
+    void (*keep_mask)(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count,
+                      std::uint32_t threshold, float factor, float* scale);
+    // to[j · to_stride + i] = from[i · from_stride + j] for i < rows, j < columns
+    void (*transpose)(const float* from, Index from_stride, float* to, Index to_stride, Index rows, Index columns);
+};
+
+const Kernels* baseline_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+
+}  // namespace tatami

@@ -1,0 +1,330 @@
+// The Python module: the engine with its arrays checked at the door.
+//
+// Arrays must be C-contiguous NumPy arrays of the right type; their sizes are compared with what the network expects before a
+// pointer is handed on. Long calls release the interpreter's lock and take the engine's own, so that two Python threads
+// may use one engine, one after the other.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "engine.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace tatami;
+
+namespace {
+
+using FloatsIn = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using FloatsOut = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using LabelsIn = nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>;
+
+void require(bool condition, const char* message) {
+    if (!condition) throw DescriptionError(message);
+}
+
+// The tables that this processor can execute, best first.
+std::vector<const Kernels*> available_kernels() {
+    std::vector<const Kernels*> found;
+#if defined(TATAMI_X86)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma"))
+        found.push_back(avx512_kernels());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(avx2_kernels());
+#endif
+    found.push_back(baseline_kernels());
+    return found;
+}
+
+const Kernels& kernels_named(const std::string& name) {
+    for (const Kernels* kernels : available_kernels())
+        if (name.empty() || name == kernels->name) return *kernels;
+    throw DescriptionError("instruction set '" + name + "' is not available on this processor");
+}
+
+Shape shape_of(const std::vector<Index>& sizes) {
+    require(!sizes.empty() && sizes.size() <= 4, "a shape has 1 to 4 axes: (features,) or (C, *spatial)");
+    Shape shape;
+    shape.channels = sizes[0];
+    shape.flat = sizes.size() == 1;
+    for (std::size_t i = 1; i < sizes.size(); ++i) shape.size[3 - sizes.size() + i] = sizes[i];
+    return shape;
+}
+
+const Node& node_at(const Engine& engine, int node) {
+    require(node >= 0 && node < static_cast<int>(engine.nodes().size()), "no such node");
+    return engine.nodes()[static_cast<std::size_t>(node)];
+}
+
+WindowSettings window_of(const Size& kernel, const Size& stride, const Size& before, const Size& after,
+                         const Size& dilation) {
+    return {kernel, stride, before, after, dilation};
+}
+
+// The number of examples in x, after comparing the size of each with the network's input.
+Index batch_of(const Engine& engine, const FloatsIn& x) {
+    require(x.ndim() >= 1 && x.shape(0) >= 1, "the batch is empty");
+    require(!engine.nodes().empty(), "the network has no nodes");
+    const Index batch = static_cast<Index>(x.shape(0));
+    require(batch <= (Index{1} << 20), "the batch has more than 1048576 examples");
+    require(static_cast<Index>(x.size()) == batch * engine.nodes()[0].shape.count(),
+            "the examples do not have the network's input shape");
+    return batch;
+}
+
+void check_output(const Engine& engine, Index batch, const FloatsOut& output) {
+    require(static_cast<Index>(output.size()) == batch * engine.nodes().back().shape.count(),
+            "the output array has another size than the network's output");
+}
+
+struct Goal {
+    const std::int64_t* labels = nullptr;
+    const float* targets = nullptr;
+};
+
+Goal goal_of(const Engine& engine, Index batch, const std::optional<LabelsIn>& labels, const std::optional<FloatsIn>& targets) {
+    require(labels.has_value() != targets.has_value(), "give either labels or targets");
+    const Shape& shape = engine.nodes().back().shape;
+    Goal goal;
+    if (labels) {
+        const Index positions = shape.size[0] * shape.size[1] * shape.size[2];
+        require(static_cast<Index>(labels->size()) == batch * positions, "one label for each example (and position)");
+        for (std::size_t i = 0; i < labels->size(); ++i)
+            require(labels->data()[i] >= 0 && labels->data()[i] < shape.channels, "a label is out of range");
+        goal.labels = labels->data();
+    } else {
+        require(static_cast<Index>(targets->size()) == batch * shape.count(), "targets must have the output's size");
+        goal.targets = targets->data();
+    }
+    return goal;
+}
+
+Mode mode_of(int mode) {
+    require(mode >= 0 && mode <= 2, "the mode is 0 (predict), 1 (train) or 2 (inspect)");
+    return static_cast<Mode>(mode);
+}
+
+OptimizerSettings optimizer_of(int rule, double decay, double momentum, double beta2, double epsilon, double largest_norm) {
+    require(rule >= 0 && rule <= 6, "the rule is from 0 to 6");
+    require(std::isfinite(decay) && std::isfinite(momentum) && std::isfinite(beta2) && std::isfinite(epsilon) &&
+                std::isfinite(largest_norm) && largest_norm >= 0,
+            "the optimiser's settings must be finite");
+    return {static_cast<Rule>(rule), decay, momentum, beta2, epsilon, largest_norm};
+}
+
+}  // namespace
+
+NB_MODULE(_kernels, module) {
+    nb::set_leak_warnings(false);
+    module.doc() = "C++ kernels of Tatami; use them through tatami.program.Program(backend='native').";
+    module.def(
+        "available",
+        [] {
+            std::vector<std::string> names;
+            for (const Kernels* kernels : available_kernels()) names.push_back(kernels->name);
+            return names;
+        },
+        "Instruction sets that this build has kernels for and this processor can execute, best first.");
+    module.def("default_threads", [] { return threads_to_use(0); }, "Number of threads OpenMP would use.");
+
+    nb::class_<Engine>(module, "Engine", "A network, its parameters and the plans that run it.")
+        .def("__init__",
+             [](Engine* self, const std::string& isa, int threads) { new (self) Engine(kernels_named(isa), threads); },
+             "isa"_a = "", "threads"_a = 0)
+        .def_prop_ro("isa", [](const Engine& e) { return std::string(e.kernels().name); })
+        .def_prop_ro("memory", &Engine::memory)
+        .def_prop_rw("update_count", &Engine::update_count,
+                     [](Engine& e, Index count) {
+                         require(count >= 0, "the count of updates is not negative");
+                         e.set_update_count(count);
+                     })
+        .def("add_input", [](Engine& e, const std::vector<Index>& shape) { return e.add_input(shape_of(shape)); }, "shape"_a)
+        .def("add_convolution",
+             [](Engine& e, int input, Index filters, const Size& kernel, const Size& stride, const Size& before,
+                const Size& after, const Size& dilation, Index groups, bool bias) {
+                 return e.add_convolution(input, filters, window_of(kernel, stride, before, after, dilation), groups, bias);
+             },
+             "input"_a, "filters"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a, "groups"_a, "bias"_a)
+        .def("add_dense", &Engine::add_dense, "input"_a, "units"_a, "bias"_a)
+        .def("add_max_pool",
+             [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after) {
+                 return e.add_pool(input, Kind::max_pool, window_of(kernel, stride, before, after, {1, 1, 1}), false, 2, true,
+                                   false);
+             },
+             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a)
+        .def("add_average_pool",
+             [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after,
+                bool count_padding) {
+                 return e.add_pool(input, Kind::average_pool, window_of(kernel, stride, before, after, {1, 1, 1}),
+                                   count_padding, 2, true, false);
+             },
+             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "count_padding"_a)
+        .def("add_lp_pool",
+             [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after,
+                float exponent, bool normalise) {
+                 return e.add_pool(input, Kind::lp_pool, window_of(kernel, stride, before, after, {1, 1, 1}), false, exponent,
+                                   normalise, false);
+             },
+             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "exponent"_a, "normalise"_a)
+        .def("add_global_pool",
+             [](Engine& e, int input, bool maximum) {
+                 return e.add_pool(input, maximum ? Kind::max_pool : Kind::average_pool, {}, false, 2, true, true);
+             },
+             "input"_a, "maximum"_a)
+        .def("add_activation",
+             [](Engine& e, int input, int kind) {
+                 require(kind >= 0 && kind <= 4, "the activation is from 0 to 4");
+                 return e.add_activation(input, static_cast<Activation>(kind));
+             },
+             "input"_a, "kind"_a)
+        .def("add_softmax", &Engine::add_softmax, "input"_a)
+        .def("add_dropout", &Engine::add_dropout, "input"_a, "ratio"_a, "stream"_a)
+        .def("add_flatten", &Engine::add_flatten, "input"_a)
+        .def("add_merge", &Engine::add_merge, "inputs"_a, "concatenate"_a)
+        .def("add_external",
+             [](Engine& e, const std::vector<int>& inputs, const std::vector<Index>& shape,
+                const std::vector<Index>& parameter_sizes) {
+                 return e.add_external(inputs, shape_of(shape), parameter_sizes);
+             },
+             "inputs"_a, "shape"_a, "parameter_sizes"_a)
+        .def("finish",
+             [](Engine& e, int rule, double decay, double momentum, double beta2, double epsilon, double largest_norm) {
+                 e.finish(optimizer_of(rule, decay, momentum, beta2, epsilon, largest_norm));
+             },
+             "rule"_a = 0, "decay"_a = 0.0, "momentum"_a = 0.0, "beta2"_a = 0.0, "epsilon"_a = 0.0, "largest_norm"_a = 0.0)
+        .def("parameter_index", &Engine::parameter_index, "node"_a, "name"_a)
+        .def("set_parameter",
+             [](Engine& e, int parameter, int which, const FloatsIn& values) {
+                 const std::lock_guard guard(e.lock());
+                 e.set_parameter(parameter, which, {values.data(), values.size()});
+             },
+             "parameter"_a, "which"_a, "values"_a)
+        .def("get_parameter",
+             [](Engine& e, int parameter, int which, const FloatsOut& values) {
+                 const std::lock_guard guard(e.lock());
+                 e.get_parameter(parameter, which, {values.data(), values.size()});
+             },
+             "parameter"_a, "which"_a, "values"_a)
+        .def("predict",
+             [](Engine& e, const FloatsIn& x, const FloatsOut& output) {
+                 const Index batch = batch_of(e, x);
+                 check_output(e, batch, output);
+                 nb::gil_scoped_release release;
+                 const std::lock_guard guard(e.lock());
+                 e.predict(x.data(), batch, output.data());
+             },
+             "x"_a, "output"_a)
+        .def("train_step",
+             [](Engine& e, const FloatsIn& x, const std::optional<LabelsIn>& labels, const std::optional<FloatsIn>& targets,
+                float loss_weight, std::uint64_t seed, std::uint32_t epoch, std::uint32_t step, double rate, bool update,
+                const FloatsOut& output) {
+                 const Index batch = batch_of(e, x);
+                 const Goal goal = goal_of(e, batch, labels, targets);
+                 check_output(e, batch, output);
+                 nb::gil_scoped_release release;
+                 const std::lock_guard guard(e.lock());
+                 const LossResult result = e.train_step(x.data(), batch, goal.labels, goal.targets, loss_weight,
+                                                        {seed, epoch, step}, rate, update, output.data());
+                 return std::make_tuple(result.loss, result.correct);
+             },
+             "x"_a, "labels"_a.none(), "targets"_a.none(), "loss_weight"_a, "seed"_a, "epoch"_a, "step"_a, "rate"_a, "update"_a,
+             "output"_a)
+        .def("stages",
+             [](Engine& e, int mode, Index batch) {
+                 const std::lock_guard guard(e.lock());
+                 std::vector<int> external;
+                 for (int stage = 0; stage < e.stage_count(mode_of(mode), batch); ++stage)
+                     external.push_back(e.external_node(mode_of(mode), batch, stage));
+                 return external;
+             },
+             "mode"_a, "batch"_a, "The stages of a plan: -1 for a native one, else the node that runs outside.")
+        .def("start",
+             [](Engine& e, int mode, const FloatsIn& x, std::uint64_t seed, std::uint32_t epoch, std::uint32_t step,
+                bool training) {
+                 const std::lock_guard guard(e.lock());
+                 e.start(mode_of(mode), x.data(), batch_of(e, x), {seed, epoch, step}, training);
+             },
+             "mode"_a, "x"_a, "seed"_a = 0, "epoch"_a = 0, "step"_a = 0, "training"_a = false, nb::keep_alive<1, 3>())
+        .def("run_forward",
+             [](Engine& e, int first, int last) {
+                 nb::gil_scoped_release release;
+                 const std::lock_guard guard(e.lock());
+                 e.run_forward(first, last);
+             },
+             "first"_a, "last"_a)
+        .def("run_loss",
+             [](Engine& e, const std::optional<LabelsIn>& labels, const std::optional<FloatsIn>& targets, float loss_weight) {
+                 const Goal goal = goal_of(e, e.batch(), labels, targets);
+                 const std::lock_guard guard(e.lock());
+                 const LossResult result = e.run_loss(goal.labels, goal.targets, loss_weight);
+                 return std::make_tuple(result.loss, result.correct);
+             },
+             "labels"_a.none(), "targets"_a.none(), "loss_weight"_a)
+        .def("start_backward",
+             [](Engine& e, const FloatsIn& doutput) {
+                 require(!e.nodes().empty() && static_cast<Index>(doutput.size()) == e.batch() * e.nodes().back().shape.count(),
+                         "the gradient has another size than the network's output");
+                 const std::lock_guard guard(e.lock());
+                 e.start_backward(doutput.data());
+             },
+             "doutput"_a)
+        .def("run_backward",
+             [](Engine& e, int first, int last) {
+                 nb::gil_scoped_release release;
+                 const std::lock_guard guard(e.lock());
+                 e.run_backward(first, last);
+             },
+             "first"_a, "last"_a)
+        .def("run_update",
+             [](Engine& e, double rate) {
+                 nb::gil_scoped_release release;
+                 const std::lock_guard guard(e.lock());
+                 e.run_update(rate);
+             },
+             "rate"_a)
+        .def("read_value",
+             [](Engine& e, int node, const FloatsOut& to) {
+                 require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
+                 const std::lock_guard guard(e.lock());
+                 e.read_value(node, to.data());
+             },
+             "node"_a, "to"_a)
+        .def("write_value",
+             [](Engine& e, int node, const FloatsIn& from) {
+                 require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
+                         "the array has another size");
+                 const std::lock_guard guard(e.lock());
+                 e.write_value(node, from.data());
+             },
+             "node"_a, "from_"_a)
+        .def("has_gradient", &Engine::has_gradient, "node"_a)
+        .def("read_gradient",
+             [](Engine& e, int node, const FloatsOut& to) {
+                 require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
+                 const std::lock_guard guard(e.lock());
+                 e.read_gradient(node, to.data());
+             },
+             "node"_a, "to"_a)
+        .def("add_gradient",
+             [](Engine& e, int node, int consumer, const FloatsIn& from) {
+                 require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
+                         "the array has another size");
+                 const std::lock_guard guard(e.lock());
+                 e.add_gradient(node, consumer, from.data());
+             },
+             "node"_a, "consumer"_a, "from_"_a)
+        .def("describe",
+             [](Engine& e, int mode, Index batch) {
+                 const std::lock_guard guard(e.lock());
+                 return e.describe(mode_of(mode), batch);
+             },
+             "mode"_a, "batch"_a);
+}

@@ -1,0 +1,502 @@
+#include "plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include <omp.h>
+
+namespace tatami {
+
+namespace {
+
+Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+
+// What stands for a node in an external stage.
+class External : public Operation {
+public:
+    using Operation::Operation;
+    bool by_image() const override { return false; }
+    std::string describe() const override { return "reference layer"; }
+};
+
+}  // namespace
+
+void Tensor::arrange() {
+    step[2] = stride;
+    step[1] = multiply_sizes({before[2] + size[2] + after[2], step[2]});
+    step[0] = multiply_sizes({before[1] + size[1] + after[1], step[1]});
+    image = round_up(multiply_sizes({before[0] + size[0] + after[0], step[0]}), 16);
+    origin = before[0] * step[0] + before[1] * step[1] + before[2] * step[2];
+}
+
+std::vector<int> consumers_of(const Engine& engine, int node) {
+    std::vector<int> found;
+    for (std::size_t i = 0; i < engine.nodes().size(); ++i)
+        for (int input : engine.nodes()[i].inputs)
+            if (input == node) found.push_back(static_cast<int>(i));
+    return found;
+}
+
+bool flatten_is_alias(const Engine& engine, int node) {
+    const Node& flatten = engine.nodes()[static_cast<std::size_t>(node)];
+    if (flatten.kind != Kind::flatten) return false;
+    if (consumers_of(engine, flatten.inputs[0]).size() != 1) return false;
+    if (engine.nodes()[static_cast<std::size_t>(flatten.inputs[0])].kind == Kind::external) return false;
+    const std::vector<int> consumers = consumers_of(engine, node);
+    return !consumers.empty() && std::all_of(consumers.begin(), consumers.end(), [&](int consumer) {
+        return engine.nodes()[static_cast<std::size_t>(consumer)].kind == Kind::dense;
+    });
+}
+
+Shape dense_source(const Engine& engine, int node) {
+    const int input = engine.nodes()[static_cast<std::size_t>(node)].inputs[0];
+    const Node& from = engine.nodes()[static_cast<std::size_t>(input)];
+    return flatten_is_alias(engine, input) ? engine.nodes()[static_cast<std::size_t>(from.inputs[0])].shape : from.shape;
+}
+
+bool is_depthwise(const Engine& engine, int node) {
+    const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
+    if (convolution.kind != Kind::convolution || convolution.groups < 2) return false;
+    const Index channels = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape.channels;
+    return convolution.groups == channels && convolution.shape.channels == channels;
+}
+
+void Plan::Free::operator()(float* memory) const { std::free(memory); }
+
+Plan::Plan(Engine& owner, Mode wanted, Index capacity, int threads)
+    : engine(owner), mode(wanted), kernels(owner.kernels()), capacity_(capacity), slots_(threads), threads_(threads) {
+    choose_tensors();
+    build_operations();
+    decide_gradients();
+    place_tensors();
+}
+
+Plan::~Plan() = default;
+
+// Which nodes share a tensor, and what border every value needs.
+void Plan::choose_tensors() {
+    const auto& nodes = engine.nodes();
+    const std::size_t count = nodes.size();
+    tensor_of_.resize(count);
+    values_.assign(count, {});
+    gradients_.assign(count, {});
+    for (std::size_t i = 0; i < count; ++i) {
+        const Node& node = nodes[i];
+        const bool passes = mode == Mode::predict && node.kind == Kind::dropout;
+        const bool alias = passes || flatten_is_alias(engine, static_cast<int>(i));
+        tensor_of_[i] = alias ? tensor_of_[static_cast<std::size_t>(node.inputs[0])] : static_cast<int>(i);
+        if (alias) continue;
+        Tensor& tensor = values_[i];
+        tensor.channels = node.shape.channels;
+        tensor.size = node.shape.size;
+        tensor.stride = round_up(tensor.channels, kernels.lanes);
+        gradients_[i] = tensor;
+    }
+    // The network's input is not padded to whole vectors where only sums of products read it.
+    const std::vector<int> readers = consumers_of(engine, 0);
+    const bool only_products = !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](int reader) {
+        const Node& node = nodes[static_cast<std::size_t>(reader)];
+        return (node.kind == Kind::convolution && !is_depthwise(engine, reader)) || node.kind == Kind::dense ||
+               (node.kind == Kind::flatten && flatten_is_alias(engine, reader));
+    });
+    if (only_products) values_[0].stride = values_[0].channels;
+    for (std::size_t i = 0; i < count; ++i) {
+        if (nodes[i].kind != Kind::convolution) continue;
+        Tensor& tensor = values_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(nodes[i].inputs[0])])];
+        for (int axis = 0; axis < 3; ++axis) {
+            tensor.before[axis] = std::max(tensor.before[axis], nodes[i].window.before[axis]);
+            tensor.after[axis] = std::max(tensor.after[axis], nodes[i].window.after[axis]);
+        }
+    }
+}
+
+void Plan::build_operations() {
+    const auto& nodes = engine.nodes();
+    const int count = static_cast<int>(nodes.size());
+    materialised_.assign(nodes.size(), true);
+    fused_into_.resize(nodes.size());
+    for (int i = 0; i < count; ++i) fused_into_[static_cast<std::size_t>(i)] = i;
+
+    const auto only_consumer = [&](int node) {
+        const std::vector<int> consumers = consumers_of(engine, node);
+        return consumers.size() == 1 ? consumers[0] : -1;
+    };
+    const auto is_relu = [&](int node) {
+        return node >= 0 && nodes[static_cast<std::size_t>(node)].kind == Kind::activation &&
+               nodes[static_cast<std::size_t>(node)].activation == Activation::relu;
+    };
+    const auto is_pair_pool = [&](int node) {
+        if (node < 0 || nodes[static_cast<std::size_t>(node)].kind != Kind::max_pool) return false;
+        const WindowSettings& w = nodes[static_cast<std::size_t>(node)].window;
+        return w.kernel == Size{1, 2, 2} && w.stride == Size{1, 2, 2} && w.before == Size{0, 0, 0} &&
+               w.after == Size{0, 0, 0};
+    };
+    const auto fuse = [&](int node, int into) {
+        materialised_[static_cast<std::size_t>(node)] = false;
+        fused_into_[static_cast<std::size_t>(node)] = into;
+    };
+
+    operations_.push_back(make_import(*this));
+    std::vector<bool> done(nodes.size(), false);
+    for (int i = 1; i < count; ++i) {
+        const std::size_t at = static_cast<std::size_t>(i);
+        const Node& node = nodes[at];
+        if (done[at] || tensor_of_[at] != i) continue;
+        const bool fusible = mode != Mode::inspect;
+        if (node.kind == Kind::convolution) {
+            int output = i;
+            bool relu = false, pool = false;
+            const int next = only_consumer(i);
+            if (fusible && is_relu(next)) {
+                relu = true;
+                output = next;
+                const int after = only_consumer(next);
+                if (is_pair_pool(after) && node.groups == 1 && node.shape.size[0] == 1) {
+                    pool = true;
+                    output = after;
+                }
+            }
+            for (int j : {i, next})
+                if (j >= 0 && j != output && (j == i || pool)) fuse(j, output);
+            if (relu) done[static_cast<std::size_t>(next)] = true;
+            done[static_cast<std::size_t>(output)] = true;
+            operations_.push_back(make_convolution(*this, i, relu, pool, output));
+        } else if (node.kind == Kind::dense) {
+            const int next = only_consumer(i);
+            const bool relu = fusible && is_relu(next);
+            if (relu) {
+                fuse(i, next);
+                done[static_cast<std::size_t>(next)] = true;
+            }
+            operations_.push_back(make_dense(*this, i, relu, relu ? next : i));
+        } else if (node.kind == Kind::external) {
+            operations_.push_back(std::make_unique<External>(*this, node.inputs[0], i));
+        } else {
+            operations_.push_back(make_simple(*this, i));
+        }
+    }
+    for (const auto& operation : operations_) {
+        const bool external = nodes[static_cast<std::size_t>(operation->node)].kind == Kind::external;
+        if (operation->by_image()) {
+            if (stages_.empty() || !stages_.back().by_image) stages_.push_back({});
+            stages_.back().operations.push_back(operation.get());
+        } else {
+            stages_.push_back({{operation.get()}, false, external ? operation->node : -1});
+        }
+    }
+}
+
+// Who writes, who adds, and which gradients nobody needs.
+void Plan::decide_gradients() {
+    const auto& nodes = engine.nodes();
+    needed_.assign(nodes.size(), mode == Mode::inspect);
+    live_.assign(nodes.size(), false);
+    accumulate_.assign(nodes.size(), {});
+    if (!trains()) return;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+        const Node& node = nodes[i];
+        bool any = node.kind == Kind::convolution || node.kind == Kind::dense ||
+                   (node.kind == Kind::external && !node.parameter_sizes.empty());
+        for (int input : node.inputs) any = any || needed_[static_cast<std::size_t>(input)];
+        needed_[i] = needed_[i] || any;
+    }
+    std::vector<bool> written(nodes.size(), false);  // by tensor
+    const auto tensor = [&](int node) { return static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)]); };
+    written[tensor(static_cast<int>(nodes.size()) - 1)] = true;
+    for (std::size_t i = nodes.size(); i-- > 0;) {
+        live_[i] = written[tensor(fused_into_[i])];
+        if (static_cast<std::size_t>(tensor_of_[i]) != i) continue;  // an alias: its consumers write to the tensor itself
+        // Nodes inside a fused operation have one consumer, which writes straight to the operation's input.
+        for (int input : nodes[i].inputs) {
+            const std::size_t t = tensor(input);
+            accumulate_[i].push_back(written[t]);
+            if (live_[i] && needed_[static_cast<std::size_t>(input)]) written[t] = true;
+        }
+    }
+    for (const auto& operation : operations_) {
+        if (operation->node == 0) continue;
+        int first = operation->node;  // the node of this operation that reads the operation's input
+        for (std::size_t i = 0; i < nodes.size(); ++i)
+            if (fused_into_[i] == operation->node && !nodes[i].inputs.empty() && nodes[i].inputs[0] == operation->input)
+                first = static_cast<int>(i);
+        operation->wants_input_gradient = needed_[static_cast<std::size_t>(operation->input)];
+        operation->accumulate_input = accumulate_[static_cast<std::size_t>(first)][0];
+    }
+}
+
+void Plan::place_tensors() {
+    const auto& nodes = engine.nodes();
+    const int last = static_cast<int>(nodes.size()) - 1;
+    std::vector<int> stage_of(nodes.size(), 0);
+    for (std::size_t s = 0; s < stages_.size(); ++s)
+        for (Operation* operation : stages_[s].operations)
+            stage_of[static_cast<std::size_t>(operation->node)] = static_cast<int>(s);
+    for (std::size_t i = 0; i < nodes.size(); ++i) stage_of[i] = stage_of[static_cast<std::size_t>(fused_into_[i])];
+
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+        if (tensor_of_[i] != static_cast<int>(i) || !materialised_[i]) continue;
+        bool local = static_cast<int>(i) != tensor_of_[static_cast<std::size_t>(last)];
+        local = local && stages_[static_cast<std::size_t>(stage_of[i])].by_image;
+        for (std::size_t j = 0; j < nodes.size(); ++j)
+            for (int input : nodes[j].inputs)
+                if (tensor_of_[static_cast<std::size_t>(input)] == static_cast<int>(i) && tensor_of_[j] != static_cast<int>(i))
+                    local = local && stage_of[j] == stage_of[i];
+        Tensor& value = values_[i];
+        value.used = true;
+        value.per_thread = local && mode == Mode::predict;
+        value.arrange();
+        value.base = reserve(multiply_sizes({value.image, value.per_thread ? slots_ : capacity_}));
+        Tensor& gradient = gradients_[i];
+        gradient.used = trains() && needed_[i];
+        gradient.per_thread = local && mode == Mode::train;
+        gradient.arrange();
+        if (gradient.used)
+            gradient.base = reserve(multiply_sizes({gradient.image, gradient.per_thread ? slots_ : capacity_}));
+    }
+    for (const auto& operation : operations_) operation->prepare();
+    scratch_floats_ = round_up(scratch_floats_ + 64, 16);
+    scratch_base_ = reserve(multiply_sizes({scratch_floats_, slots_}));
+    if (trains() && partial_floats_ > 0) partial_base_ = reserve(multiply_sizes({partial_floats_, chunks}));
+    arena_floats_ += 1024;  // kernels may load a vector beyond the end
+    arena_.reset(allocate_floats(arena_floats_));
+    codes_.assign(static_cast<std::size_t>(codes_bytes_) + 64, 0);
+}
+
+Index Plan::reserve(Index floats) {
+    const Index base = arena_floats_;
+    arena_floats_ = round_up(arena_floats_ + floats, 16);
+    multiply_sizes({arena_floats_});
+    return base;
+}
+
+Index Plan::reserve_partial(Index floats) {
+    const Index base = partial_floats_;
+    partial_floats_ = round_up(partial_floats_ + floats, 16);
+    return base;
+}
+
+Index Plan::reserve_codes(Index bytes_per_image) {
+    const Index base = codes_bytes_;
+    codes_bytes_ += multiply_sizes({bytes_per_image, capacity_}) + 64;
+    return base;
+}
+
+Tensor& Plan::reserve_tensor(Tensor tensor, bool per_thread) {
+    tensor.used = true;
+    tensor.per_thread = per_thread;
+    tensor.arrange();
+    tensor.base = reserve(multiply_sizes({tensor.image, per_thread ? slots_ : capacity_}));
+    own_tensors_.push_back(std::make_unique<Tensor>(tensor));
+    return *own_tensors_.back();
+}
+
+float* Plan::weights(int node, int which, const char* name) const {
+    const int index = engine.node_parameters_[static_cast<std::size_t>(node)][std::strcmp(name, "bias") == 0 ? 1 : 0];
+    return engine.values_[which].get() + engine.parameters_[static_cast<std::size_t>(index)].offset;
+}
+
+int Plan::external_node(int stage) const {
+    if (stage < 0 || stage >= stage_count()) throw DescriptionError("no such stage");
+    return stages_[static_cast<std::size_t>(stage)].external;
+}
+
+void Plan::start(const float* x, Index batch, const RandomKey& key, bool training) {
+    batch_ = batch;
+    input_ = x;
+    key_ = key;
+    training_ = training;
+    if (packed_version_ != engine.version_) {
+        for (const auto& operation : operations_) operation->pack();
+        packed_version_ = engine.version_;
+    }
+}
+
+void Plan::forward(int first, int last) {
+    if (first < 0 || last > stage_count()) throw DescriptionError("no such stage");
+    for (int s = first; s < last; ++s) {
+        const Stage& stage = stages_[static_cast<std::size_t>(s)];
+        if (!stage.by_image) {
+            stage.operations[0]->forward_batch();
+            continue;
+        }
+#pragma omp parallel for schedule(static) num_threads(threads_)
+        for (Index n = 0; n < batch_; ++n)
+            for (Operation* operation : stage.operations) operation->forward(n, omp_get_thread_num());
+    }
+}
+
+void Plan::backward(int first, int last) {
+    if (first < 0 || last > stage_count()) throw DescriptionError("no such stage");
+    const Index used_chunks = std::min(chunks, batch_);
+    for (int s = last - 1; s >= first; --s) {
+        const Stage& stage = stages_[static_cast<std::size_t>(s)];
+        if (!stage.by_image) {
+            if (is_live(stage.operations[0]->node)) stage.operations[0]->backward_batch();
+            continue;
+        }
+#pragma omp parallel for schedule(static) num_threads(threads_)
+        for (Index chunk = 0; chunk < used_chunks; ++chunk) {
+            const Index begin = batch_ * chunk / used_chunks, end = batch_ * (chunk + 1) / used_chunks;
+            for (Index n = end - 1; n >= begin; --n)  // the last one forward is still in the cache
+                for (std::size_t i = stage.operations.size(); i-- > 0;)
+                    if (is_live(stage.operations[i]->node))
+                        stage.operations[i]->backward(n, omp_get_thread_num(), chunk, n == end - 1);
+        }
+        for (Operation* operation : stage.operations)
+            if (is_live(operation->node)) operation->add_up(used_chunks);
+    }
+}
+
+LossResult Plan::loss(const std::int64_t* labels, const float* targets, float weight) {
+    const int node = static_cast<int>(engine.nodes().size()) - 1;
+    const Tensor& y = value(node);
+    const Tensor& dy = gradient(node);
+    const Index positions = y.size[0] * y.size[1] * y.size[2];
+    std::vector<double> losses(static_cast<std::size_t>(batch_));
+    std::vector<Index> hits(static_cast<std::size_t>(batch_));
+#pragma omp parallel for schedule(static) num_threads(threads_)
+    for (Index n = 0; n < batch_; ++n) {
+        double loss = 0;
+        Index correct = 0;
+        for (Index p = 0; p < positions; ++p) {
+            const Index w = p % y.size[2], h = p / y.size[2] % y.size[1], d = p / (y.size[2] * y.size[1]);
+            const float* const z = image(y, n, 0) + y.origin + d * y.step[0] + h * y.step[1] + w * y.step[2];
+            float* const dz = dy.used ? image(dy, n, 0) + dy.origin + d * dy.step[0] + h * dy.step[1] + w * dy.step[2] : nullptr;
+            Index best = 0;
+            for (Index k = 1; k < y.channels; ++k)
+                if (z[k] > z[best]) best = k;
+            if (labels) {
+                const Index right = labels[n * positions + p];
+                float total = 0;
+                for (Index k = 0; k < y.channels; ++k) total += std::exp(z[k] - z[best]);
+                loss += std::log(static_cast<double>(total)) - static_cast<double>(z[right] - z[best]);
+                if (dz)
+                    for (Index k = 0; k < y.channels; ++k)
+                        dz[k] = (std::exp(z[k] - z[best]) / total - (k == right ? 1.0f : 0.0f)) * weight;
+                correct += best == right;
+            } else {
+                Index wanted = 0;
+                const float* const target = targets + n * y.channels * positions + p;
+                for (Index k = 0; k < y.channels; ++k) {
+                    const float difference = z[k] - target[k * positions];
+                    if (target[k * positions] > target[wanted * positions]) wanted = k;
+                    loss += 0.5 * static_cast<double>(difference) * static_cast<double>(difference);
+                    if (dz) dz[k] = difference * weight;
+                }
+                correct += best == wanted;
+            }
+        }
+        losses[static_cast<std::size_t>(n)] = loss;
+        hits[static_cast<std::size_t>(n)] = correct;
+    }
+    LossResult result;
+    for (double loss : losses) result.loss += loss;
+    for (Index hit : hits) result.correct += hit;
+    result.loss *= static_cast<double>(weight);
+    return result;
+}
+
+bool Plan::is_materialised(int node) const {
+    const std::size_t tensor = static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)]);
+    return materialised_[tensor] && !values_[tensor].per_thread;
+}
+
+bool Plan::has_gradient(int node) const {
+    const std::size_t tensor = static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)]);
+    return gradients_[tensor].used && !gradients_[tensor].per_thread && live_[static_cast<std::size_t>(node)];
+}
+
+bool Plan::accumulates(int consumer, int node) const {
+    const auto& inputs = engine.nodes()[static_cast<std::size_t>(consumer)].inputs;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        if (inputs[i] == node && i < accumulate_[static_cast<std::size_t>(consumer)].size())
+            return accumulate_[static_cast<std::size_t>(consumer)][i];
+    throw DescriptionError("the node is no input of that consumer");
+}
+
+void Plan::read_value(int node, float* to) const {
+    if (!is_materialised(node)) throw DescriptionError("the value of this node is not kept");
+    const Tensor& tensor = value(node);
+    const Index count = engine.nodes()[static_cast<std::size_t>(node)].shape.count();
+    for (Index n = 0; n < batch_; ++n) copy_from_pixels(image(tensor, n, 0), tensor, to + n * count);
+}
+
+void Plan::write_value(int node, const float* from) {
+    if (!is_materialised(node)) throw DescriptionError("the value of this node is not kept");
+    const Tensor& tensor = value(node);
+    const Index count = engine.nodes()[static_cast<std::size_t>(node)].shape.count();
+    for (Index n = 0; n < batch_; ++n) copy_to_pixels(from + n * count, tensor, image(tensor, n, 0));
+}
+
+void Plan::read_gradient(int node, float* to) const {
+    if (!has_gradient(node)) throw DescriptionError("the gradient of this node is not kept");
+    const Tensor& tensor = gradient(node);
+    const Index count = engine.nodes()[static_cast<std::size_t>(node)].shape.count();
+    for (Index n = 0; n < batch_; ++n) copy_from_pixels(image(tensor, n, 0), tensor, to + n * count);
+}
+
+void Plan::write_gradient(int node, const float* from, bool accumulate) {
+    const Tensor& tensor = gradient(node);
+    if (!tensor.used || tensor.per_thread) throw DescriptionError("the gradient of this node is not kept");
+    const Index count = engine.nodes()[static_cast<std::size_t>(node)].shape.count();
+    for (Index n = 0; n < batch_; ++n)
+        (accumulate ? add_to_pixels : copy_to_pixels)(from + n * count, tensor, image(tensor, n, 0));
+}
+
+std::vector<std::string> Plan::describe() const {
+    std::vector<std::string> lines(engine.nodes().size());
+    for (const auto& operation : operations_) lines[static_cast<std::size_t>(operation->node)] = operation->describe();
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+        if (fused_into_[i] != static_cast<int>(i)) lines[i] = "fused into " + std::to_string(fused_into_[i]);
+        if (tensor_of_[i] != static_cast<int>(i)) lines[i] = "no work";
+    }
+    return lines;
+}
+
+namespace {
+
+template <typename Visit>
+void for_each_pixel(const Tensor& tensor, Visit visit) {
+    Index position = 0;
+    for (Index d = 0; d < tensor.size[0]; ++d)
+        for (Index h = 0; h < tensor.size[1]; ++h)
+            for (Index w = 0; w < tensor.size[2]; ++w, ++position)
+                visit(position, tensor.origin + d * tensor.step[0] + h * tensor.step[1] + w * tensor.step[2]);
+}
+
+}  // namespace
+
+void copy_to_pixels(const float* from, const Tensor& tensor, float* image) {
+    const Index positions = tensor.size[0] * tensor.size[1] * tensor.size[2];
+    if (positions == 1) {
+        std::memcpy(image + tensor.origin, from, static_cast<std::size_t>(tensor.channels) * sizeof(float));
+    } else if (tensor.stride == 1) {
+        for (Index d = 0; d < tensor.size[0]; ++d)
+            for (Index h = 0; h < tensor.size[1]; ++h)
+                std::memcpy(image + tensor.origin + d * tensor.step[0] + h * tensor.step[1],
+                            from + (d * tensor.size[1] + h) * tensor.size[2],
+                            static_cast<std::size_t>(tensor.size[2]) * sizeof(float));
+    } else {
+        for_each_pixel(tensor, [&](Index position, Index at) {
+            for (Index c = 0; c < tensor.channels; ++c) image[at + c] = from[c * positions + position];
+        });
+    }
+}
+
+void add_to_pixels(const float* from, const Tensor& tensor, float* image) {
+    const Index positions = tensor.size[0] * tensor.size[1] * tensor.size[2];
+    for_each_pixel(tensor, [&](Index position, Index at) {
+        for (Index c = 0; c < tensor.channels; ++c) image[at + c] += from[c * positions + position];
+    });
+}
+
+void copy_from_pixels(const float* image, const Tensor& tensor, float* to) {
+    const Index positions = tensor.size[0] * tensor.size[1] * tensor.size[2];
+    for_each_pixel(tensor, [&](Index position, Index at) {
+        for (Index c = 0; c < tensor.channels; ++c) to[c * positions + position] = image[at + c];
+    });
+}
+
+}  // namespace tatami

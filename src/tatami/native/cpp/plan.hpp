@@ -1,0 +1,171 @@
+// A network planned for one way of running: operations in order, stages, and every tensor's place in one arena.
+#pragma once
+
+#include <functional>
+
+#include "engine.hpp"
+
+namespace tatami {
+
+// Where the numbers of one tensor lie: channels-last pixels, with a border of zeros that convolutions read as padding.
+struct Tensor {
+    Index channels = 0, stride = 0;  // floats of a pixel, used and reserved
+    Size size{1, 1, 1}, before{0, 0, 0}, after{0, 0, 0};
+    Size step{0, 0, 0};  // floats from plane to plane, line to line, pixel to pixel
+    Index image = 0;     // floats of one image
+    Index origin = 0;    // first pixel within the image
+    bool per_thread = false;
+    bool used = false;
+    Index base = 0;  // offset in the arena
+
+    void arrange();
+    bool contiguous_lines() const { return before[2] + after[2] == 0 && stride == channels; }
+};
+
+// Shape of the map behind a dense layer's flat input, or the flat input itself.
+Shape dense_source(const Engine& engine, int node);
+bool is_depthwise(const Engine& engine, int node);
+bool flatten_is_alias(const Engine& engine, int node);
+std::vector<int> consumers_of(const Engine& engine, int node);
+
+class Operation;
+
+class Plan {
+public:
+    Plan(Engine& engine, Mode mode, Index capacity, int threads);
+    ~Plan();
+
+    Index capacity() const { return capacity_; }
+    Index batch() const { return batch_; }
+    int threads() const { return slots_; }
+    void use_threads(int threads) { threads_ = threads < slots_ ? threads : slots_; }
+    Index floats() const { return arena_floats_; }
+
+    int stage_count() const { return static_cast<int>(stages_.size()); }
+    int external_node(int stage) const;
+    void start(const float* x, Index batch, const RandomKey& key, bool training);
+    void forward(int first, int last);
+    LossResult loss(const std::int64_t* labels, const float* targets, float weight);
+    void backward(int first, int last);
+    void read_value(int node, float* to) const;
+    void write_value(int node, const float* from);
+    bool is_materialised(int node) const;
+    bool has_gradient(int node) const;
+    void read_gradient(int node, float* to) const;
+    void write_gradient(int node, const float* from, bool accumulate);
+    bool accumulates(int consumer, int node) const;
+    bool accumulates_at(int consumer, std::size_t input) const {
+        return accumulate_[static_cast<std::size_t>(consumer)][input];
+    }
+    std::vector<std::string> describe() const;
+
+    // For operations.
+    Engine& engine;
+    const Mode mode;
+    const Kernels& kernels;
+    const Tensor& value(int node) const { return values_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)])]; }
+    const Tensor& gradient(int node) const {
+        return gradients_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)])];
+    }
+    Tensor& gradient_to_arrange(int node) {
+        return gradients_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)])];
+    }
+    float* image(const Tensor& tensor, Index n, int thread) const {
+        return arena_.get() + tensor.base + (tensor.per_thread ? thread : n) * tensor.image;
+    }
+    float* weights(int node, int which, const char* name) const;  // which: 0 values, 1 gradients
+    const std::vector<Panel>& panels(int node) const { return engine.panels_[static_cast<std::size_t>(node)]; }
+    const Parameter& parameter(int node, int which) const {
+        const int index = engine.node_parameters_[static_cast<std::size_t>(node)][static_cast<std::size_t>(which)];
+        return engine.parameters_[static_cast<std::size_t>(index)];
+    }
+    float* scratch(int thread) const { return arena_.get() + scratch_base_ + thread * scratch_floats_; }
+    float* partial(Index chunk) const { return arena_.get() + partial_base_ + chunk * partial_floats_; }
+    std::uint8_t* codes(Index base, Index n, Index image) const { return codes_.data() + base + n * image; }
+    Index reserve(Index floats);  // while planning: a place in the arena
+    Index reserve_partial(Index floats);
+    Index reserve_codes(Index bytes_per_image);
+    void need_scratch(Index floats) { scratch_floats_ = scratch_floats_ > floats ? scratch_floats_ : floats; }
+    Tensor& reserve_tensor(Tensor tensor, bool per_thread);  // for operations' own tensors
+    float* arena() const { return arena_.get(); }
+    const float* input() const { return input_; }
+    const RandomKey& key() const { return key_; }
+    bool training() const { return training_; }
+    int running_threads() const { return threads_; }
+    bool trains() const { return mode != Mode::predict; }
+    bool is_live(int node) const { return live_[static_cast<std::size_t>(node)]; }
+
+private:
+    struct Stage {
+        std::vector<Operation*> operations;  // one for batch and external stages
+        bool by_image = true;
+        int external = -1;
+    };
+    static constexpr Index chunks = 16;  // groups of images over which weight gradients are summed first
+
+    void choose_tensors();
+    void build_operations();
+    void decide_gradients();
+    void place_tensors();
+
+    Index capacity_, batch_ = 0;
+    int slots_, threads_;
+    std::vector<int> tensor_of_;      // of each node
+    std::vector<bool> materialised_;  // of each node
+    std::vector<Tensor> values_, gradients_;
+    std::vector<std::unique_ptr<Operation>> operations_;
+    std::vector<Stage> stages_;
+    std::vector<int> fused_into_;  // of each node: the node whose operation computes it
+    std::vector<bool> needed_;     // of each node: its gradient is wanted
+    std::vector<bool> live_;       // of each node: its gradient is written by someone
+    std::vector<std::vector<bool>> accumulate_;  // of each node, for each input
+    struct Free {
+        void operator()(float* memory) const;
+    };
+    std::unique_ptr<float, Free> arena_;
+    Index arena_floats_ = 0;
+    mutable std::vector<std::uint8_t> codes_;
+    Index codes_bytes_ = 0;
+    Index scratch_floats_ = 0, scratch_base_ = 0;
+    Index partial_floats_ = 0, partial_base_ = 0;
+    std::vector<std::unique_ptr<Tensor>> own_tensors_;
+    const float* input_ = nullptr;
+    RandomKey key_;
+    bool training_ = false;
+    Index packed_version_ = 0;
+
+    friend class Operation;
+};
+
+// One node, or several fused ones, in a plan.
+class Operation {
+public:
+    Operation(Plan& owner, int input_node, int output_node) : plan(owner), node(output_node), input(input_node) {}
+    virtual ~Operation() = default;
+    virtual bool by_image() const { return true; }
+    virtual std::string describe() const = 0;
+    virtual void prepare() {}  // after all tensors are placed
+    virtual void pack() {}     // whenever parameters have changed
+    virtual void forward(Index, int) {}
+    virtual void backward(Index, int, Index, bool) {}  // image, thread, chunk, first image of the chunk
+    virtual void forward_batch() {}
+    virtual void backward_batch() {}
+    virtual void add_up(Index) {}  // weight gradient = sum of so many chunks
+
+    Plan& plan;
+    const int node;   // the last of the fused nodes
+    const int input;  // the first one's (only or first) input
+    bool wants_input_gradient = false;
+    bool accumulate_input = false;
+};
+
+std::unique_ptr<Operation> make_import(Plan& plan);
+std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
+std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int output);
+std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else
+
+void copy_to_pixels(const float* from, const Tensor& tensor, float* image);                        // (C, D, H, W) -> tensor
+void copy_from_pixels(const float* image, const Tensor& tensor, float* to);                        // and back
+void add_to_pixels(const float* from, const Tensor& tensor, float* image);
+
+}  // namespace tatami

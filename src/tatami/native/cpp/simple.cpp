@@ -1,0 +1,342 @@
+// Everything that is neither a convolution nor a dense layer: the way in, poolings, activations, dropout, merges.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "plan.hpp"
+
+namespace tatami {
+
+namespace {
+
+const Node& node_of(const Plan& plan, int node) { return plan.engine.nodes()[static_cast<std::size_t>(node)]; }
+
+Index line_offset(const Tensor& tensor, Index d, Index h) { return tensor.origin + d * tensor.step[0] + h * tensor.step[1]; }
+
+// Calls visit(offset in a, offset in b, count) for stretches that hold the same entries in both tensors.
+template <typename Visit>
+void for_each_stretch(const Tensor& a, const Tensor& b, Visit visit) {
+    const bool alike = a.stride == b.stride;
+    for (Index d = 0; d < a.size[0]; ++d)
+        for (Index h = 0; h < a.size[1]; ++h)
+            if (alike)
+                visit(line_offset(a, d, h), line_offset(b, d, h), a.size[2] * a.stride);
+            else
+                for (Index w = 0; w < a.size[2]; ++w)
+                    visit(line_offset(a, d, h) + w * a.step[2], line_offset(b, d, h) + w * b.step[2], a.channels);
+}
+
+class Simple : public Operation {
+public:
+    Simple(Plan& owner, int number) : Operation(owner, node_of(owner, number).inputs[0], number), settings(node_of(owner, number)) {}
+
+protected:
+    const float* input_image(Index n, int thread) const { return plan.image(plan.value(input), n, thread); }
+    float* output_image(Index n, int thread) const { return plan.image(plan.value(node), n, thread); }
+    const float* dy_image(Index n, int thread) const { return plan.image(plan.gradient(node), n, thread); }
+    float* dx_image(Index n, int thread) const { return plan.image(plan.gradient(input), n, thread); }
+
+    // Sets the interior of dx to zero, unless another consumer has written to it.
+    void clear_input_gradient(Index n, int thread) const {
+        if (accumulate_input) return;
+        const Tensor& dx = plan.gradient(input);
+        for (Index d = 0; d < dx.size[0]; ++d)
+            for (Index h = 0; h < dx.size[1]; ++h)
+                std::fill_n(dx_image(n, thread) + line_offset(dx, d, h), dx.size[2] * dx.stride, 0.0f);
+    }
+
+    const Node& settings;
+};
+
+class Import : public Operation {
+public:
+    explicit Import(Plan& owner) : Operation(owner, 0, 0) {}
+    std::string describe() const override { return "input"; }
+    void forward(Index n, int thread) override {
+        copy_to_pixels(plan.input() + n * node_of(plan, 0).shape.count(), plan.value(0), plan.image(plan.value(0), n, thread));
+    }
+};
+
+class Pool : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override {
+        return settings.kind == Kind::max_pool ? "max pool" : settings.kind == Kind::average_pool ? "average pool" : "Lp pool";
+    }
+
+    void prepare() override {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        winner_image = y.size[0] * y.size[1] * y.size[2] * y.stride;
+        if (plan.trains() && settings.kind == Kind::max_pool)
+            winners = plan.reserve(multiply_sizes({winner_image, plan.capacity()}) + y.stride);
+        for (int axis = 0; axis < 3; ++axis) {
+            job.size[axis] = x.size[axis];
+            job.output_size[axis] = y.size[axis];
+            job.kernel[axis] = settings.window.kernel[axis];
+            job.stride[axis] = settings.window.stride[axis];
+            job.before[axis] = settings.window.before[axis];
+            job.input_step[axis] = x.step[axis];
+            job.output_step[axis] = y.step[axis];
+        }
+        job.winner_step[2] = y.stride;
+        job.winner_step[1] = y.size[2] * y.stride;
+        job.winner_step[0] = y.size[1] * job.winner_step[1];
+        job.channels = y.stride;
+        job.count_padding = settings.count_padding;
+        job.normalise = settings.normalise;
+        job.exponent = settings.exponent;
+    }
+
+    void forward(Index n, int thread) override {
+        const Pooling own = job_of(n, thread);
+        switch (settings.kind) {
+            case Kind::max_pool: plan.kernels.max_pool(own); break;
+            case Kind::average_pool: plan.kernels.average_pool(own); break;
+            default: plan.kernels.lp_pool(own); break;
+        }
+    }
+
+    void backward(Index n, int thread, Index, bool) override {
+        if (!wants_input_gradient) return;
+        clear_input_gradient(n, thread);
+        const Tensor& dx = plan.gradient(input);
+        const Tensor& dy = plan.gradient(node);
+        PoolingGradient own{};
+        own.forward = job_of(n, thread);
+        own.dy = dy_image(n, thread) + dy.origin;
+        own.dx = dx_image(n, thread) + dx.origin;
+        for (int axis = 0; axis < 3; ++axis) {
+            own.dy_step[axis] = dy.step[axis];
+            own.dx_step[axis] = dx.step[axis];
+        }
+        switch (settings.kind) {
+            case Kind::max_pool: plan.kernels.max_pool_gradient(own); break;
+            case Kind::average_pool: plan.kernels.average_pool_gradient(own); break;
+            default: plan.kernels.lp_pool_gradient(own); break;
+        }
+    }
+
+private:
+    Pooling job_of(Index n, int thread) const {
+        Pooling own = job;
+        own.input = input_image(n, thread) + plan.value(input).origin;
+        own.output = output_image(n, thread) + plan.value(node).origin;
+        if (plan.trains() && settings.kind == Kind::max_pool)  // the arena serves floats and 32-bit numbers alike
+            own.winner = reinterpret_cast<std::int32_t*>(plan.arena() + winners + n * winner_image);
+        return own;
+    }
+
+    Pooling job{};
+    Index winners = 0, winner_image = 0;
+};
+
+class Activate : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return "activation"; }
+    void forward(Index n, int thread) override {
+        for_each_stretch(plan.value(input), plan.value(node), [&](Index from, Index to, Index count) {
+            plan.kernels.activate(settings.activation, input_image(n, thread) + from, output_image(n, thread) + to, count);
+        });
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        if (!wants_input_gradient) return;
+        const Tensor& y = plan.value(node);
+        const Tensor& dy = plan.gradient(node);
+        const Tensor& dx = plan.gradient(input);
+        for (Index d = 0; d < y.size[0]; ++d)
+            for (Index h = 0; h < y.size[1]; ++h)
+                plan.kernels.activate_gradient(settings.activation, output_image(n, thread) + line_offset(y, d, h),
+                                               dy_image(n, thread) + line_offset(dy, d, h),
+                                               dx_image(n, thread) + line_offset(dx, d, h), y.size[2] * y.stride,
+                                               accumulate_input);
+    }
+};
+
+class Softmax : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return "softmax"; }
+    void forward(Index n, int thread) override {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        for_each_pixel_pair(x, y, [&](Index from, Index to) {
+            const float* const z = input_image(n, thread) + from;
+            float* const v = output_image(n, thread) + to;
+            float largest = z[0], total = 0;
+            for (Index k = 1; k < y.channels; ++k) largest = std::max(largest, z[k]);
+            for (Index k = 0; k < y.channels; ++k) total += v[k] = std::exp(z[k] - largest);
+            for (Index k = 0; k < y.channels; ++k) v[k] /= total;
+        });
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        if (!wants_input_gradient) return;
+        const Tensor& y = plan.value(node);
+        const Tensor& dy = plan.gradient(node);
+        const Tensor& dx = plan.gradient(input);
+        for (Index d = 0; d < y.size[0]; ++d)
+            for (Index h = 0; h < y.size[1]; ++h)
+                for (Index w = 0; w < y.size[2]; ++w) {
+                    const float* const v = output_image(n, thread) + line_offset(y, d, h) + w * y.step[2];
+                    const float* const given = dy_image(n, thread) + line_offset(dy, d, h) + w * dy.step[2];
+                    float* const to = dx_image(n, thread) + line_offset(dx, d, h) + w * dx.step[2];
+                    float sum = 0;
+                    for (Index k = 0; k < y.channels; ++k) sum += given[k] * v[k];
+                    for (Index k = 0; k < y.channels; ++k)
+                        to[k] = (accumulate_input ? to[k] : 0.0f) + v[k] * (given[k] - sum);
+                }
+    }
+
+private:
+    template <typename Visit>
+    static void for_each_pixel_pair(const Tensor& a, const Tensor& b, Visit visit) {
+        for (Index d = 0; d < a.size[0]; ++d)
+            for (Index h = 0; h < a.size[1]; ++h)
+                for (Index w = 0; w < a.size[2]; ++w)
+                    visit(line_offset(a, d, h) + w * a.step[2], line_offset(b, d, h) + w * b.step[2]);
+    }
+};
+
+// Factors 0 or 1/(1 - ratio) are drawn in the order (N, C, D, H, W) of the reference and kept for the backward pass.
+class Dropout : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return "dropout"; }
+    void prepare() override {
+        factors = plan.value(node);
+        factors.before = factors.after = {0, 0, 0};
+        factors = plan.reserve_tensor(factors, plan.mode == Mode::predict);
+        if (!settings.shape.flat) plan.need_scratch(settings.shape.count());
+    }
+    void forward(Index n, int thread) override {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        if (!active()) {
+            for_each_stretch(x, y, [&](Index from, Index to, Index count) {
+                std::copy_n(input_image(n, thread) + from, count, output_image(n, thread) + to);
+            });
+            return;
+        }
+        const RandomKey& key = plan.key();
+        const std::uint32_t words[2] = {static_cast<std::uint32_t>(key.seed), static_cast<std::uint32_t>(key.seed >> 32)};
+        const std::uint32_t counter[3] = {key.step, key.epoch, settings.stream};
+        const Index count = settings.shape.count();
+        float* const own = plan.image(factors, n, thread);
+        float* const drawn = settings.shape.flat ? own : plan.scratch(thread);
+        // nearbyint rounds halves to even, as Python's round does
+        const auto threshold = static_cast<std::uint32_t>(std::nearbyint(settings.ratio * 16777216.0));
+        plan.kernels.keep_mask(words, counter, n * count, count, threshold, static_cast<float>(1.0 / (1.0 - settings.ratio)),
+                               drawn);
+        if (!settings.shape.flat) copy_to_pixels(drawn, factors, own);
+        for_each_stretch(x, y, [&](Index from, Index to, Index stretch) {
+            plan.kernels.activate(Activation::identity, input_image(n, thread) + from, output_image(n, thread) + to, stretch);
+        });
+        for_each_stretch(y, factors, [&](Index to, Index factor, Index stretch) {
+            float* const line = output_image(n, thread) + to;
+            plan.kernels.multiply(line, own + factor, line, stretch, false);
+        });
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        if (!wants_input_gradient) return;
+        const Tensor& dy = plan.gradient(node);
+        const Tensor& dx = plan.gradient(input);
+        const float* const own = plan.image(factors, n, thread);
+        for (Index d = 0; d < dy.size[0]; ++d)
+            for (Index h = 0; h < dy.size[1]; ++h) {
+                const float* const from = dy_image(n, thread) + line_offset(dy, d, h);
+                float* const to = dx_image(n, thread) + line_offset(dx, d, h);
+                if (active())
+                    plan.kernels.multiply(from, own + line_offset(factors, d, h), to, dy.size[2] * dy.stride, accumulate_input);
+                else
+                    plan.kernels.activate_gradient(Activation::identity, from, from, to, dy.size[2] * dy.stride,
+                                                   accumulate_input);
+            }
+    }
+
+private:
+    bool active() const { return plan.training() && settings.ratio > 0.0; }
+    Tensor factors;
+};
+
+// Channel, row, column order, for consumers that cannot read the map where it lies.
+class Flatten : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return "flatten"; }
+    void forward(Index n, int thread) override {
+        copy_from_pixels(input_image(n, thread), plan.value(input), output_image(n, thread) + plan.value(node).origin);
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        if (!wants_input_gradient) return;
+        const float* const dy = dy_image(n, thread) + plan.gradient(node).origin;
+        (accumulate_input ? add_to_pixels : copy_to_pixels)(dy, plan.gradient(input), dx_image(n, thread));
+    }
+};
+
+class Merge : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return settings.kind == Kind::add ? "add" : "concatenate"; }
+    void forward(Index n, int thread) override {
+        const Tensor& y = plan.value(node);
+        float* const to = output_image(n, thread);
+        Index first = 0;
+        for (std::size_t i = 0; i < settings.inputs.size(); ++i) {
+            const Tensor& x = plan.value(settings.inputs[i]);
+            const float* const from = plan.image(x, n, thread);
+            for (Index d = 0; d < y.size[0]; ++d)
+                for (Index h = 0; h < y.size[1]; ++h)
+                    for (Index w = 0; w < y.size[2]; ++w) {
+                        const float* const pixel = from + line_offset(x, d, h) + w * x.step[2];
+                        float* const target = to + line_offset(y, d, h) + w * y.step[2] + first;
+                        if (settings.kind == Kind::add && i > 0)
+                            plan.kernels.add(pixel, target, x.channels);
+                        else
+                            plan.kernels.activate(Activation::identity, pixel, target, x.channels);
+                    }
+            if (settings.kind == Kind::concatenate) first += x.channels;
+        }
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        const Tensor& dy = plan.gradient(node);
+        const float* const from = dy_image(n, thread);
+        Index first = 0;
+        for (std::size_t i = 0; i < settings.inputs.size(); ++i) {
+            const Tensor& dx = plan.gradient(settings.inputs[i]);
+            if (dx.used) {
+                float* const to = plan.image(dx, n, thread);
+                const bool add = plan.accumulates_at(node, i);
+                for (Index d = 0; d < dy.size[0]; ++d)
+                    for (Index h = 0; h < dy.size[1]; ++h)
+                        for (Index w = 0; w < dy.size[2]; ++w) {
+                            const float* const given = from + line_offset(dy, d, h) + w * dy.step[2] + first;
+                            float* const pixel = to + line_offset(dx, d, h) + w * dx.step[2];
+                            plan.kernels.activate_gradient(Activation::identity, given, given, pixel, dx.channels, add);
+                        }
+            }
+            if (settings.kind == Kind::concatenate) first += dx.channels;
+        }
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<Operation> make_import(Plan& plan) { return std::make_unique<Import>(plan); }
+
+std::unique_ptr<Operation> make_simple(Plan& plan, int node) {
+    switch (node_of(plan, node).kind) {
+        case Kind::max_pool:
+        case Kind::average_pool:
+        case Kind::lp_pool: return std::make_unique<Pool>(plan, node);
+        case Kind::activation: return std::make_unique<Activate>(plan, node);
+        case Kind::softmax: return std::make_unique<Softmax>(plan, node);
+        case Kind::dropout: return std::make_unique<Dropout>(plan, node);
+        case Kind::flatten: return std::make_unique<Flatten>(plan, node);
+        case Kind::add:
+        case Kind::concatenate: return std::make_unique<Merge>(plan, node);
+        default: throw DescriptionError("a node of this kind has no operation");
+    }
+}
+
+}  // namespace tatami

@@ -1,0 +1,150 @@
+// A vector of floats whose width is fixed by the instruction set this file is compiled for.
+//
+// Every kernel is written once, on `Vector` and the few functions below; kernels.cpp is compiled once for each
+// instruction set, and only this file knows what the processor calls the operations. Everything lives in an anonymous
+// namespace: were it shared between the compilations, the linker would keep one copy, perhaps the one that the
+// processor at hand cannot execute.
+//
+//   set        lanes  registers  fused multiply-add
+//   baseline       4         16  no (x86-64) / yes (NEON, 32 registers)
+//   avx2           8         16  yes
+//   avx512        16         32  yes
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int lanes = 16;
+constexpr int registers = 32;
+#elif defined(__AVX2__)
+constexpr int lanes = 8;
+constexpr int registers = 16;
+#elif defined(__ARM_NEON)
+constexpr int lanes = 4;
+constexpr int registers = 32;
+#else
+constexpr int lanes = 4;
+constexpr int registers = 16;
+#endif
+
+typedef float Vector __attribute__((vector_size(lanes * 4)));
+typedef std::int32_t Integers __attribute__((vector_size(lanes * 4)));
+typedef float UnalignedVector __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+typedef std::int32_t UnalignedIntegers __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+
+#define TATAMI_INLINE static inline __attribute__((always_inline))
+
+TATAMI_INLINE Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
+TATAMI_INLINE void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
+TATAMI_INLINE Integers load_integers(const std::int32_t* from) {
+    return *reinterpret_cast<const UnalignedIntegers*>(from);
+}
+TATAMI_INLINE void store_integers(std::int32_t* to, Integers value) {
+    *reinterpret_cast<UnalignedIntegers*>(to) = value;
+}
+TATAMI_INLINE Vector broadcast(float value) { return value - Vector{}; }
+TATAMI_INLINE Vector zero() { return Vector{}; }
+
+// a·b + c, rounded once where the processor can.
+TATAMI_INLINE Vector multiply_add(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(__ARM_NEON)
+    return vfmaq_f32(c, a, b);
+#else
+    return a * b + c;
+#endif
+}
+
+TATAMI_INLINE Vector square_root(Vector x) {
+#if defined(__AVX512F__)
+    return _mm512_sqrt_ps(x);
+#elif defined(__AVX2__)
+    return _mm256_sqrt_ps(x);
+#elif defined(__ARM_NEON)
+    return vsqrtq_f32(x);
+#else
+    return _mm_sqrt_ps(x);
+#endif
+}
+
+// max(0, x); NaN stays NaN, as in the reference.
+TATAMI_INLINE Vector relu(Vector x) {
+#if defined(__AVX512F__)
+    return _mm512_max_ps(zero(), x);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(zero(), x);
+#elif defined(__ARM_NEON)
+    return vmaxq_f32(zero(), x);
+#else
+    return _mm_max_ps(zero(), x);
+#endif
+}
+
+TATAMI_INLINE Integers lane_numbers() {
+    Integers numbers{};
+    for (int lane = 0; lane < lanes; ++lane) numbers[lane] = lane;
+    return numbers;
+}
+
+// The first `count` lanes of a vector, the others zero. 0 <= count <= lanes.
+TATAMI_INLINE Vector first_lanes(Vector value, int count) {
+    return lane_numbers() < (Integers{} + count) ? value : zero();
+}
+
+TATAMI_INLINE void store_partial(float* to, Vector value, int count) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1u), value);
+#else
+    std::memcpy(to, &value, static_cast<std::size_t>(count) * sizeof(float));
+#endif
+}
+
+TATAMI_INLINE Vector load_partial(const float* from, int count) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), from);
+#else
+    Vector value{};
+    std::memcpy(&value, from, static_cast<std::size_t>(count) * sizeof(float));
+    return value;
+#endif
+}
+
+// e^x to about 1e-7 relative: x = n·ln 2 + r with |r| <= ln 2 / 2, a polynomial in r (Cephes, Moshier 1989), times 2^n.
+TATAMI_INLINE Vector exponential(Vector x) {
+    const Vector highest = broadcast(88.37f), lowest = broadcast(-87.33f);
+    Vector bounded = x > highest ? highest : x;
+    bounded = bounded < lowest ? lowest : bounded;
+    const Vector magic = broadcast(12582912.0f);  // adding 1.5·2^23 rounds to a whole number
+    const Vector shifted = multiply_add(bounded, broadcast(1.44269504f), magic);
+    const Vector n = shifted - magic;
+    Vector r = multiply_add(n, broadcast(-0.693359375f), bounded);
+    r = multiply_add(n, broadcast(2.12194440e-4f), r);
+    Vector p = broadcast(1.9875691500e-4f);
+    p = multiply_add(p, r, broadcast(1.3981999507e-3f));
+    p = multiply_add(p, r, broadcast(8.3334519073e-3f));
+    p = multiply_add(p, r, broadcast(4.1665795894e-2f));
+    p = multiply_add(p, r, broadcast(1.6666665459e-1f));
+    p = multiply_add(p, r, broadcast(5.0000001201e-1f));
+    p = multiply_add(p, r * r, r) + broadcast(1.0f);
+    Integers bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    const Integers exponent = (bits + (127 - 0x4B400000)) << 23;
+    Vector scale;
+    std::memcpy(&scale, &exponent, sizeof scale);
+    const Vector result = p * scale;
+    return x != x ? x : result;  // NaN stays NaN
+}
+
+}  // namespace

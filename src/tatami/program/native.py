@@ -1,0 +1,458 @@
+"""Run a network on the native backend: one call into C++ for a forward pass or a whole training step.
+
+The network is described to an `Engine` node by node. A layer that has no kernel becomes an *external* node: the engine
+stops in front of it, the reference layer computes on NumPy arrays, and the engine goes on. That works everywhere, but
+costs copies and the reference's speed, so it is said once for each kind of layer.
+"""
+
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami import layers
+from tatami.backends import ReferenceBackend
+from tatami.geometry import Geometry, Shape
+from tatami.layers.base import Context, Forward, Layer
+from tatami.losses import Objective, SoftmaxCrossEntropy, SquaredError
+from tatami.native import instruction_set, kernels
+from tatami.network import INPUT, Network, Node, Parameters
+from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, OptimizerState, RMSProp
+from tatami.program.results import Kept, Pass, Step
+from tatami.program.session import StepResult
+from tatami.random import RandomKey
+
+PREDICT, TRAIN, INSPECT = 0, 1, 2
+VALUE, GRADIENT, FIRST_SLOT = 0, 1, 2
+ACTIVATIONS: dict[type[Layer], int] = {
+    layers.Identity: 0,
+    layers.Step: 1,
+    layers.Sigmoid: 2,
+    layers.Tanh: 3,
+    layers.ReLU: 4,
+}
+RULES = {"sgd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
+
+Array = NDArray[Any]
+Engine = Any
+
+
+class SlowLayerWarning(UserWarning):
+    """A layer has no kernel and runs on the reference backend."""
+
+
+def axes(values: Shape, fill: int) -> list[int]:
+    """Write the numbers of 1, 2 or 3 axes as (depth, height, width)."""
+    return [fill] * (3 - len(values)) + list(values)
+
+
+def window(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return kernel, stride, padding before and after along depth, height and width."""
+    return (
+        axes(geometry.kernel, 1),
+        axes(geometry.stride, 1),
+        axes(tuple(pair[0] for pair in geometry.padding), 0),
+        axes(tuple(pair[1] for pair in geometry.padding), 0),
+    )
+
+
+def add_native_layer(engine: Engine, layer: Layer, inputs: list[int], shapes: tuple[Shape, ...]) -> int | None:
+    """Describe one layer to the engine and return its number, or None where there is no kernel for it."""
+    kind = type(layer)
+    geometry = layer.window(*shapes)
+    if kind is layers.Convolution and isinstance(layer, layers.Convolution) and geometry:
+        kernel, stride, before, after = window(geometry)
+        dilation = axes(geometry.dilation, 1)
+        settings = (kernel, stride, before, after, dilation, geometry.groups, layer.bias)
+        return int(engine.add_convolution(inputs[0], geometry.filters, *settings))
+    if kind is layers.MaxPool and isinstance(layer, layers.MaxPool) and geometry:
+        return int(engine.add_max_pool(inputs[0], *window(geometry))) if layer.ties == "first" else None
+    if kind is layers.AveragePool and isinstance(layer, layers.AveragePool) and geometry:
+        return int(engine.add_average_pool(inputs[0], *window(geometry), layer.count_padding))
+    if isinstance(layer, layers.LpPool) and kind in (layers.LpPool, layers.L2Pool) and geometry:
+        return int(engine.add_lp_pool(inputs[0], *window(geometry), float(layer.p), layer.normalise))
+    if kind in (layers.GlobalMaxPool, layers.GlobalAveragePool):
+        return int(engine.add_global_pool(inputs[0], kind is layers.GlobalMaxPool))
+    if kind is layers.Dense and isinstance(layer, layers.Dense):
+        return int(engine.add_dense(inputs[0], layer.units, layer.bias))
+    if kind in ACTIVATIONS:
+        return int(engine.add_activation(inputs[0], ACTIVATIONS[kind]))
+    if kind is layers.Softmax:
+        return int(engine.add_softmax(inputs[0]))
+    if kind is layers.Dropout and isinstance(layer, layers.Dropout) and not layer.exact:
+        return int(engine.add_dropout(inputs[0], float(layer.ratio), zlib.crc32(layer.name.encode())))
+    if kind is layers.Flatten:
+        return int(engine.add_flatten(inputs[0]))
+    if kind in (layers.Add, layers.Concatenate):
+        return int(engine.add_merge(inputs, kind is layers.Concatenate))
+    return None
+
+
+def update_rule(optimizer: Optimizer | None) -> tuple[int, float, float, float, float] | None:
+    """Return rule, decay, momentum or β₁, β₂ or ρ, and ε of an optimiser that the engine knows, else None."""
+    if optimizer is None:
+        return RULES["sgd"], 0.0, 0.0, 0.0, 0.0
+    decay = float(optimizer.weight_decay)
+    if type(optimizer) is SGD:
+        name = "nesterov" if optimizer.nesterov else "momentum" if optimizer.momentum else "sgd"
+        return RULES[name], decay, float(optimizer.momentum), 0.0, 0.0
+    if type(optimizer) is AdaGrad:
+        return RULES["adagrad"], decay, 0.0, 0.0, float(optimizer.epsilon)
+    if type(optimizer) is RMSProp:
+        return RULES["rmsprop"], decay, 0.0, float(optimizer.rho), float(optimizer.epsilon)
+    if type(optimizer) in (Adam, AdamW) and isinstance(optimizer, Adam):
+        name = "adamw" if type(optimizer) is AdamW else "adam"
+        return RULES[name], decay, float(optimizer.beta1), float(optimizer.beta2), float(optimizer.epsilon)
+    return None
+
+
+class PlannedNetwork:
+    """A network described to an engine, with parameters going in and out by name."""
+
+    def __init__(
+        self,
+        network: Network,
+        threads: int | None,
+        optimizer: Optimizer | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        """Describe the network; the optimiser is the one that `update` will apply."""
+        self.network = network
+        self.engine: Engine = kernels().Engine(instruction_set(), threads or 0)
+        self.number = {INPUT: self.engine.add_input(network.input_shape)}
+        self.external: dict[int, Node] = {}
+        for node in network.nodes:
+            self.number[node.name] = self.describe(node)
+        rule = update_rule(optimizer)
+        if rule is None:
+            raise TypeError(f"the engine has no rule for {type(optimizer).__name__}")
+        self.engine.finish(*rule, clip_norm or 0.0)
+        self.parameters: list[tuple[str, str, Shape, int]] = []
+        for layer, specs in network.parameter_specs.items():
+            number = self.number[layer]
+            for position, (name, spec) in enumerate(specs.items()):
+                known = f"external{position}" if number in self.external else name
+                index = self.engine.parameter_index(number, known)
+                self.parameters.append((layer, name, spec.shape, index))
+
+    def describe(self, node: Node) -> int:
+        """Hand one node to the engine."""
+        inputs = [self.number[source] for source in node.inputs]
+        shapes = self.network.input_shapes(node)
+        number = add_native_layer(self.engine, node.layer, inputs, shapes)
+        if number is not None:
+            return number
+        warn_once(type(node.layer).__name__)
+        specs = self.network.parameter_specs.get(node.name, {})
+        sizes = [int(np.prod(spec.shape)) for spec in specs.values()]
+        number = int(self.engine.add_external(inputs, self.network.shapes[node.name], sizes))
+        self.external[number] = node
+        return number
+
+    def write(self, which: int, arrays: Mapping[str, Mapping[str, Array]]) -> None:
+        """Set all parameters, gradients or one slot of the optimiser."""
+        for layer, name, _, index in self.parameters:
+            self.engine.set_parameter(index, which, as_floats(arrays[layer][name]))
+
+    def read(self, which: int) -> Parameters:
+        """Return copies of all parameters, gradients or one slot of the optimiser."""
+        arrays: Parameters = {}
+        for layer, name, shape, index in self.parameters:
+            array = np.empty(shape, np.float32)
+            self.engine.get_parameter(index, which, array)
+            arrays.setdefault(layer, {})[name] = array
+        return arrays
+
+    def read_external(self, node: Node) -> dict[str, Array]:
+        """Return copies of the parameters of one external node."""
+        arrays = {}
+        for layer, name, shape, index in self.parameters:
+            if layer == node.name:
+                arrays[name] = np.empty(shape, np.float32)
+                self.engine.get_parameter(index, VALUE, arrays[name])
+        return arrays
+
+    def value(self, name: str, batch: int) -> Array:
+        """Return the output of a node, (N, *shape)."""
+        array = np.empty((batch, *self.network.shapes[name]), np.float32)
+        self.engine.read_value(self.number[name], array)
+        return array
+
+    def gradient(self, name: str, batch: int) -> Array:
+        """Return the gradient of the loss with respect to a node's output; zeros where nothing reads it."""
+        array = np.zeros((batch, *self.network.shapes[name]), np.float32)
+        if self.engine.has_gradient(self.number[name]):
+            self.engine.read_gradient(self.number[name], array)
+        return array
+
+
+class Run:
+    """One pass through a planned network that has external nodes or keeps everything: the engine in pieces."""
+
+    def __init__(
+        self, planned: PlannedNetwork, mode: int, x: Array, key: RandomKey, training: bool, state: Parameters
+    ) -> None:
+        """Load the batch."""
+        self.planned = planned
+        self.engine = planned.engine
+        self.batch = len(x)
+        self.ops = ReferenceBackend()
+        self.context = (training, key)
+        self.state = state
+        self.new_state: Parameters = {}
+        self.saved: dict[int, Forward] = {}
+        self.stages = self.engine.stages(mode, self.batch)
+        self.engine.start(mode, x, key.seed, key.epoch, key.step, training)
+
+    def forward(self) -> None:
+        """Run every stage in order."""
+        for first, last, number in pieces(self.stages):
+            if number < 0:
+                self.engine.run_forward(first, last)
+                continue
+            node = self.planned.external[number]
+            inputs = tuple(self.planned.value(source, self.batch) for source in node.inputs)
+            training, key = self.context
+            context = Context(training, key, self.state.get(node.name, {}))
+            result = node.layer.forward(self.ops, inputs, self.planned.read_external(node), context)
+            self.saved[number] = result
+            if result.state:
+                self.new_state[node.name] = dict(result.state)
+            self.engine.write_value(number, as_floats(result.output))
+
+    def backward(self) -> None:
+        """Run every stage in reverse; the gradient of the output has been set."""
+        for first, last, number in reversed(list(pieces(self.stages))):
+            if number < 0:
+                self.engine.run_backward(first, last)
+            elif self.engine.has_gradient(number):
+                self.external_backward(number)
+
+    def external_backward(self, number: int) -> None:
+        """Run the backward pass of one reference layer."""
+        node = self.planned.external[number]
+        dy = self.planned.gradient(node.name, self.batch)
+        parameters = self.planned.read_external(node)
+        result = node.layer.backward(self.ops, dy, self.saved[number].saved, parameters)
+        for layer, name, _, index in self.planned.parameters:
+            if layer == node.name:
+                self.engine.set_parameter(index, GRADIENT, as_floats(result.dparameters[name]))
+        dinputs: dict[str, Array] = {}
+        for source, dx in zip(node.inputs, result.dinputs, strict=True):
+            dinputs[source] = dinputs[source] + dx if source in dinputs else dx
+        for source, dx in dinputs.items():
+            if self.engine.has_gradient(self.planned.number[source]):
+                self.engine.add_gradient(self.planned.number[source], number, as_floats(dx))
+
+
+def pieces(stages: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Join neighbouring native stages: (first, last, -1), or (stage, stage + 1, node) for an external one."""
+    first = 0
+    for at, number in enumerate(stages):
+        if number >= 0:
+            if first < at:
+                yield first, at, -1
+            yield at, at + 1, number
+            first = at + 1
+    if first < len(stages):
+        yield first, len(stages), -1
+
+
+class NativeExecutor:
+    """What `Program` runs forward passes and single training steps on."""
+
+    def __init__(self, network: Network, loss: Objective, threads: int | None) -> None:
+        """Describe the network to an engine."""
+        self.network = network
+        self.loss = loss
+        self.ops = ReferenceBackend()
+        self.planned = PlannedNetwork(network, threads)
+        self.lock = RLock()
+        self.loaded: dict[tuple[str, str], tuple[Array, Array]] = {}
+
+    def load(self, parameters: Parameters) -> None:
+        """Hand over the parameters that have changed since the last call."""
+        for layer, name, _, index in self.planned.parameters:
+            array = parameters[layer][name]
+            source, copy = self.loaded.get((layer, name), (None, None))
+            if source is array and not array.flags.writeable:
+                continue
+            if copy is not None and np.array_equal(copy, array):
+                continue
+            floats = as_floats(array)
+            self.engine_set(index, floats)
+            self.loaded[layer, name] = array, floats.copy()
+
+    def engine_set(self, index: int, values: Array) -> None:
+        """Set one parameter."""
+        self.planned.engine.set_parameter(index, VALUE, values)
+
+    def forward(
+        self, parameters: Parameters, x: Array, training: bool, key: RandomKey, state: Parameters, keep: bool
+    ) -> Pass:
+        """Compute the output, fused unless everything is to be kept."""
+        batch = as_floats(x)
+        with self.lock:
+            self.load(parameters)
+            if not (keep or training or self.planned.external):
+                output = np.empty((len(batch), *self.network.output_shape), np.float32)
+                self.planned.engine.predict(batch, output)
+                return Pass(output, Kept({}, kept=False))
+            run = Run(self.planned, INSPECT if keep or training else PREDICT, batch, key, training, state)
+            run.forward()
+            output = self.planned.value(self.network.output, len(batch))
+            return Pass(output, self.values(len(batch)) if keep else Kept({}, kept=False))
+
+    def train_step(
+        self, parameters: Parameters, x: Array, target: Array, key: RandomKey, state: Parameters, keep: bool
+    ) -> Step:
+        """Compute loss, gradients and new state for one batch."""
+        batch = as_floats(x)
+        with self.lock:
+            self.load(parameters)
+            loss, output, new_state = run_step(
+                self.planned, self.loss, batch, target, key, state, None, INSPECT if keep else TRAIN
+            )
+            values = self.values(len(batch)) if keep else Kept({}, kept=False)
+            gradients = self.value_gradients(len(batch)) if keep else Kept({}, kept=False)
+            return Step(loss, output, self.planned.read(GRADIENT), new_state, values, gradients)
+
+    def values(self, batch: int) -> Kept:
+        """Return the outputs of all nodes."""
+        return Kept({name: self.planned.value(name, batch) for name in self.network.shapes}, kept=True)
+
+    def value_gradients(self, batch: int) -> Kept:
+        """Return the gradients of all nodes' outputs."""
+        return Kept({name: self.planned.gradient(name, batch) for name in self.network.shapes}, kept=True)
+
+
+def run_step(
+    planned: PlannedNetwork,
+    loss: Objective,
+    x: Array,
+    target: Array,
+    key: RandomKey,
+    state: Parameters,
+    rate: float | None,
+    mode: int = TRAIN,
+) -> tuple[float, Array, Parameters]:
+    """Run forward and backward on one batch, and update if this is a session's step (mode TRAIN with a rate).
+
+    Returns:
+        The loss, the network's output and the layers' new state.
+    """
+    engine = planned.engine
+    output_shape = planned.network.output_shape
+    fused = fused_target(loss, target, output_shape)
+    if fused and mode == TRAIN and not planned.external:
+        labels, targets, weight = fused
+        output = np.empty((len(x), *output_shape), np.float32)
+        value, _ = engine.train_step(
+            x, labels, targets, weight, key.seed, key.epoch, key.step, rate or 0.0, rate is not None, output
+        )
+        return value, output, {}
+    run = Run(planned, mode, x, key, True, state)
+    run.forward()
+    output = planned.value(planned.network.output, len(x))
+    if fused:
+        value, _ = engine.run_loss(*fused)
+    else:
+        expected = run.ops.asarray(target, "int64" if target.dtype.kind in "iu" else "float32")
+        value = loss.value(run.ops, output, expected)
+        engine.start_backward(as_floats(loss.gradient(run.ops, output, expected)))
+    run.backward()
+    if rate is not None:
+        engine.run_update(rate)
+    return value, output, run.new_state
+
+
+def fused_target(
+    loss: Objective, target: Array, output_shape: Shape
+) -> tuple[Array | None, Array | None, float] | None:
+    """Return labels or targets and the weight of an example, for a loss that the engine computes itself."""
+    if type(loss) is SoftmaxCrossEntropy:
+        return np.ascontiguousarray(target, np.int64), None, loss.weight(target)
+    if type(loss) is SquaredError:
+        return None, as_floats(target), loss.weight(target)
+    return None
+
+
+class NativeSession:
+    """A training session whose parameters live in the engine; a step is one call."""
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Any,
+        threads: int | None,
+        parameters: Parameters,
+        optimizer: Optimizer,
+        optimizer_state: OptimizerState | None,
+        state: Parameters,
+        clip_norm: float | None,
+    ) -> None:
+        """Start from the given parameters; the optimiser starts fresh unless its state is given."""
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.planned = PlannedNetwork(network, threads, optimizer, clip_norm)
+        self.planned.write(VALUE, parameters)
+        self.layer_state = state
+        if optimizer_state is not None:
+            self.planned.engine.update_count = optimizer_state.count
+            for position, slot in enumerate(optimizer.used_slots()):
+                self.planned.write(FIRST_SLOT + position, optimizer_state.slots[slot])
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters after the last step: copies."""
+        return self.planned.read(VALUE)
+
+    @property
+    def optimizer_state(self) -> OptimizerState:
+        """The optimiser's state after the last step: copies."""
+        slots = {
+            slot: self.planned.read(FIRST_SLOT + position)
+            for position, slot in enumerate(self.optimizer.used_slots())
+        }
+        return OptimizerState(int(self.planned.engine.update_count), slots)
+
+    @property
+    def state(self) -> Parameters:
+        """The layers' state after the last step."""
+        return self.layer_state
+
+    def step(self, x: Array, target: Array, key: RandomKey, learning_rate: float) -> StepResult:
+        """Train on one batch in one call."""
+        batch = as_floats(x)
+        expected = self.loss.target(target, self.network.output_shape)
+        loss, output, new_state = run_step(
+            self.planned, self.loss, batch, expected, key, self.layer_state, learning_rate
+        )
+        self.layer_state = {**self.layer_state, **new_state}
+        return StepResult(loss, output)
+
+
+def as_floats(array: Any) -> Array:
+    """Return a C-contiguous float32 array, the same one if it is that already."""
+    return np.ascontiguousarray(array, np.float32)
+
+
+_warned: set[str] = set()
+
+
+def warn_once(layer: str) -> None:
+    """Say once for each kind of layer that it has no kernel."""
+    if layer not in _warned:
+        _warned.add(layer)
+        warnings.warn(
+            f"{layer} has no native kernel and runs on the reference backend inside the native program",
+            SlowLayerWarning,
+            stacklevel=2,
+        )
+
+
