@@ -15,7 +15,7 @@ from tatami.errors import SettingError, ShapeError
 
 Shape = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
-Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
+Padding = str | int | Sequence[int | Sequence[int]]
 PerAxis = int | Sequence[int]
 
 # Sizes are multiplied freely further up; below this bound no product of three of them overflows 64 bits.
