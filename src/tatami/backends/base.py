@@ -5,6 +5,7 @@ namespace that follows the Python array API; windows (correlation and pooling) a
 library spells them differently. Arrays are (N, C, *spatial), N the number of examples.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,6 +25,10 @@ class Backend(Protocol):
 
     name: str
     xp: Any
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Return the context in which a program computes, for backends that set something up, such as threads."""
+        ...
 
     def asarray(self, values: NDArray[Any], dtype: str) -> Array:
         """Turn a NumPy array into one of this backend's, as 'float32', 'float64', 'int64' or 'bool'."""

@@ -4,6 +4,7 @@ Convolution runs in its im2col form, which one matrix product makes fast enough 
 ``ReferenceBackend(form="direct")`` runs the direct sum instead, term by term, for small networks and explanations.
 """
 
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tatami.backends import correlation, pooling
 from tatami.backends.base import Array, TieRule
+from tatami.backends.single_thread import SingleThreadedProducts
 from tatami.errors import SettingError
 from tatami.geometry import Geometry
 
@@ -30,6 +32,10 @@ class ReferenceBackend:
         if form not in ("im2col", "direct"):
             raise SettingError(f"reference backend: form must be 'im2col' or 'direct', got {form!r}")
         self.form = form
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Return a context with one thread for matrix products: the same bits on every number of cores."""
+        return SingleThreadedProducts()
 
     def asarray(self, values: NDArray[Any], dtype: str) -> Array:
         """Return the values as a NumPy array of that dtype, without a copy where none is needed."""

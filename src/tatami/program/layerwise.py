@@ -39,6 +39,19 @@ class LayerwiseExecutor:
         keep: bool,
     ) -> Pass:
         """Compute the output; drop intermediates as soon as nobody needs them, unless they are to be kept."""
+        with self.ops.computing():
+            return self.run_forward(parameters, x, training, key, state, keep)
+
+    def run_forward(
+        self,
+        parameters: Parameters,
+        x: NDArray[Any],
+        training: bool,
+        key: RandomKey,
+        state: Parameters,
+        keep: bool,
+    ) -> Pass:
+        """Visit the nodes in order."""
         loaded = self.load(parameters)
         values: dict[str, Array] = {INPUT: self.ops.asarray(x, self.dtype)}
         last_reader = {source: node.name for node in self.network.nodes for source in node.inputs}
@@ -63,6 +76,19 @@ class LayerwiseExecutor:
         keep: bool,
     ) -> Step:
         """Compute loss, gradients and new state for one batch."""
+        with self.ops.computing():
+            return self.run_train_step(parameters, x, target, key, state, keep)
+
+    def run_train_step(
+        self,
+        parameters: Parameters,
+        x: NDArray[Any],
+        target: NDArray[Any],
+        key: RandomKey,
+        state: Parameters,
+        keep: bool,
+    ) -> Step:
+        """Visit the nodes in order, then backward from the loss."""
         loaded = self.load(parameters)
         values: dict[str, Array] = {INPUT: self.ops.asarray(x, self.dtype)}
         saved: dict[str, Mapping[str, Array]] = {}

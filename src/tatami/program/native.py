@@ -60,7 +60,9 @@ def window(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[in
     )
 
 
-def add_native_layer(engine: Engine, layer: Layer, inputs: list[int], shapes: tuple[Shape, ...]) -> int | None:
+def add_native_layer(
+    engine: Engine, layer: Layer, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int | None:
     """Describe one layer to the engine and return its number, or None where there is no kernel for it."""
     kind = type(layer)
     geometry = layer.window(*shapes)
@@ -454,5 +456,3 @@ def warn_once(layer: str) -> None:
             SlowLayerWarning,
             stacklevel=2,
         )
-
-
