@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is no reason to fail: examples have no time limit of their own.
+hypothesis.settings.register_profile("tatami", deadline=None)
+hypothesis.settings.load_profile("tatami")
 
 
 @pytest.fixture(scope="session")
