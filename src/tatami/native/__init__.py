@@ -55,7 +55,8 @@ def instruction_set() -> str:
         UnknownNameError: ``TATAMI_ISA`` names none of the available ones.
     """
     wanted = os.environ.get("TATAMI_ISA", "")
-    choices = tuple(kernels().available())
+    kernels()
+    choices = available()
     if not wanted:
         return choices[0]
     if wanted not in choices:

@@ -13,7 +13,7 @@ from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
 from tatami.optimizers import Optimizer, OptimizerState
 from tatami.program.layerwise import LayerwiseExecutor
-from tatami.program.results import Kept, Pass, Step, first_not_finite
+from tatami.program.results import Executor, Kept, Pass, Step, first_not_finite
 from tatami.program.session import LayerwiseSession, StepResult, TrainingSession
 from tatami.random import RandomKey
 
@@ -27,7 +27,8 @@ __all__ = [
     "first_not_finite",
 ]
 
-BACKENDS = ("reference",)
+# What each backend computes in.
+BACKENDS = {"reference": ("f32", "f64"), "native": ("f32",)}
 DTYPES = {"f32": "float32", "f64": "float64"}
 PREDICTION_BATCH = 256
 
@@ -38,9 +39,9 @@ class Program:
     Args:
         network: what to run.
         loss: what training minimises; softmax cross-entropy by default.
-        backend: 'reference'.
-        precision: 'f32' (default) or 'f64'.
-        threads: number of threads, where the backend has its own; None leaves it to the backend.
+        backend: 'reference' (NumPy, written to be read) or 'native' (C++, fast).
+        precision: 'f32' (default) or, on the reference backend, 'f64'.
+        threads: number of threads of the native backend; by default what OpenMP would use (OMP_NUM_THREADS).
 
     >>> from tatami.layers import Dense, Flatten
     >>> from tatami.network import Sequential
@@ -63,8 +64,8 @@ class Program:
         """Plan the network."""
         if backend not in BACKENDS:
             raise unknown_name("backend", backend, BACKENDS)
-        if precision not in DTYPES:
-            raise unknown_name(f"precision of the {backend} backend", precision, DTYPES)
+        if precision not in BACKENDS[backend]:
+            raise unknown_name(f"precision of the {backend} backend", precision, BACKENDS[backend])
         if threads is not None and threads < 1:
             raise SettingError(f"threads must be at least 1, got {threads}")
         self.network = network
@@ -73,7 +74,15 @@ class Program:
         self.precision = precision
         self.threads = threads
         self.dtype = DTYPES[precision]
-        self.executor = LayerwiseExecutor(network, self.loss, ReferenceBackend(), self.dtype)
+        self.executor = self.plan()
+
+    def plan(self) -> Executor:
+        """Return what runs the network on this program's backend."""
+        if self.backend == "native":
+            from tatami.program.native import NativeExecutor
+
+            return NativeExecutor(self.network, self.loss, self.threads)
+        return LayerwiseExecutor(self.network, self.loss, ReferenceBackend(), self.dtype)
 
     def initial_state(self) -> Parameters:
         """Return the state that layers start from."""
@@ -171,6 +180,21 @@ class Program:
             clip_norm: largest common norm of all gradients, or None.
         """
         self.network.check_parameters(parameters)
+        if self.backend == "native":
+            from tatami.program.native import NativeSession, update_rule
+
+            carried = self.initial_state() if state is None else state
+            if update_rule(optimizer) is not None:
+                return NativeSession(
+                    self.network,
+                    self.loss,
+                    self.threads,
+                    self.cast(parameters),
+                    optimizer,
+                    optimizer_state,
+                    carried,
+                    clip_norm,
+                )
         return LayerwiseSession(self, self.cast(parameters), optimizer, optimizer_state, state, clip_norm)
 
     def cast(self, parameters: Parameters) -> Parameters:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tatami.backends.base import Backend
 from tatami.errors import UnknownNameError, unknown_name
 from tatami.network import Parameters
+from tatami.random import RandomKey
 
 Values = Mapping[str, NDArray[Any]]
 
@@ -75,6 +77,39 @@ class Step:
     state: Parameters = field(default_factory=dict)
     values: Values = field(default_factory=lambda: Kept({}, kept=False))
     value_gradients: Values = field(default_factory=lambda: Kept({}, kept=False))
+
+
+class Executor(Protocol):
+    """What runs forward passes and training steps on a backend."""
+
+    @property
+    def ops(self) -> Backend:
+        """Array primitives for what is computed outside, such as the loss's prediction."""
+        ...
+
+    def forward(
+        self,
+        parameters: Parameters,
+        x: NDArray[Any],
+        training: bool,
+        key: RandomKey,
+        state: Parameters,
+        keep: bool,
+    ) -> Pass:
+        """Compute the output."""
+        ...
+
+    def train_step(
+        self,
+        parameters: Parameters,
+        x: NDArray[Any],
+        target: NDArray[Any],
+        key: RandomKey,
+        state: Parameters,
+        keep: bool,
+    ) -> Step:
+        """Compute loss, gradients and new state for one batch."""
+        ...
 
 
 def first_not_finite(step: Step) -> str | None:

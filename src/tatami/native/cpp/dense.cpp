@@ -83,7 +83,7 @@ public:
         if (!plan.trains() || !wants_input_gradient) return;
         const float* const weight = plan.weights(dense, 0, "weight");
         const Index count = static_cast<Index>(pieces.size());
-#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
         for (Index i = 0; i < count; ++i) {
             const Piece& piece = pieces[static_cast<std::size_t>(i)];
             const Column& column = columns_of_dx[static_cast<std::size_t>(piece.column)];
@@ -101,7 +101,7 @@ public:
         const auto& panels = plan.panels(dense);
         const Index row_blocks = (plan.batch() + images - 1) / images;
         const Index count = row_blocks * static_cast<Index>(panels.size());
-#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
         for (Index i = 0; i < count; ++i) {
             const Panel& panel = panels[static_cast<std::size_t>(i / row_blocks)];
             const Index n = i % row_blocks * images;
@@ -126,7 +126,7 @@ public:
         const Tensor& dy = plan.gradient(node);
         if (relu) {
             const Tensor& y = plan.value(node);
-#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
             for (Index n = 0; n < plan.batch(); ++n) {
                 float* const line = plan.image(dy, n, 0) + dy.origin;
                 plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
@@ -171,7 +171,7 @@ private:
         const Tensor& x = plan.value(input);
         const auto& panels = plan.panels(dense);
         const Index count = static_cast<Index>(blocks.size());
-#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
         for (Index i = 0; i < count; ++i) {
             const Block& block = blocks[static_cast<std::size_t>(i)];
             WeightGradient job{};
@@ -199,7 +199,7 @@ private:
         const Segment all_units{0, units};
         const Index row_blocks = (plan.batch() + images - 1) / images;
         const Index count = row_blocks * static_cast<Index>(columns_of_dx.size());
-#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
+#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
         for (Index i = 0; i < count; ++i) {
             const Column& column = columns_of_dx[static_cast<std::size_t>(i / row_blocks)];
             const Index n = i % row_blocks * images;

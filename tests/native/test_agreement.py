@@ -1,0 +1,254 @@
+"""Every kernel against the reference: random geometry, every instruction set here, sizes around the vector width.
+
+Whole networks are compared, because that is what users run: output, loss, the gradient of every parameter, and with
+keep=True every intermediate and its gradient. Integer-valued data make sums exact, so they are compared for equality.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from numpy.typing import NDArray
+
+from tatami import layers, native
+from tatami.errors import ShapeError
+from tatami.layers import Layer
+from tatami.losses import SoftmaxCrossEntropy, SquaredError
+from tatami.network import Network, Parameters, Sequential
+from tatami.program import Program
+from tatami.program.native import NativeExecutor
+from tatami.random import RandomKey
+
+pytestmark = pytest.mark.skipif(not native.is_built(), reason="built without native kernels")
+
+INSTRUCTION_SETS = native.available() or ("none",)
+SIZES_AROUND_VECTORS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40)
+EVERY = settings(max_examples=25, deadline=None)
+KEY = RandomKey(seed=5, epoch=2, step=9)
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def isa(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def integers(key: RandomKey, stream: str, shape: tuple[int, ...], largest: int) -> NDArray[np.float32]:
+    return np.floor(key.uniform(stream, shape) * (2 * largest + 1) - largest).astype(np.float32)
+
+
+def integer_parameters(network: Network, largest: int = 2) -> Parameters:
+    return {
+        layer: {name: integers(KEY, f"{layer}.{name}", spec.shape, largest) for name, spec in specs.items()}
+        for layer, specs in network.parameter_specs.items()
+    }
+
+
+def executor(network: Network, isa: str, loss: Any = None, threads: int = 2) -> NativeExecutor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TATAMI_ISA", isa)
+        return NativeExecutor(network, loss or SquaredError("sum"), threads)
+
+
+def close(name: str, came: NDArray[Any], expected: NDArray[Any], exact: bool, tolerance: float) -> None:
+    assert came.shape == expected.shape, name
+    assert np.isfinite(came).all(), name
+    if exact:
+        np.testing.assert_array_equal(came, expected, err_msg=name)
+    else:
+        largest = max(float(np.abs(expected).max()), 1e-3)
+        error = float(np.abs(came - expected).max())
+        assert error <= tolerance * largest, f"{name}: {error:g} of {largest:g}"
+
+
+def compare(network: Network, isa: str, batch: int = 3, exact: bool = False, tolerance: float = 2e-5) -> None:
+    """Compare forward, fused training and inspection with the reference."""
+    parameters = integer_parameters(network) if exact else network.initialize(seed=3)
+    shape = (batch, *network.input_shape)
+    x = integers(KEY, "x", shape, 3) if exact else KEY.normal("x", shape).astype(np.float32)
+    target = integers(KEY, "target", (batch, *network.output_shape), 3)
+    loss = SquaredError("sum")
+    reference = Program(network, loss=loss)
+    native_one = executor(network, isa)
+    poison(native_one, parameters, x)
+    expected = reference.train_step(parameters, x, target, key=KEY, keep=True)
+    came = native_one.forward(parameters, x, False, KEY, {}, False)
+    close("forward", came.output, reference.forward(parameters, x).output, exact, tolerance)
+    for keep in (True, False):
+        step = native_one.train_step(parameters, x, target, KEY, {}, keep)
+        assert step.loss == pytest.approx(expected.loss, rel=1e-4, abs=1e-6)
+        close("output", step.output, expected.output, exact, tolerance)
+        for layer, named in expected.gradients.items():
+            for name, gradient in named.items():
+                close(f"d{layer}.{name}", step.gradients[layer][name], gradient, exact, tolerance)
+        if keep:
+            for name, value in expected.values.items():
+                close(name, step.values[name], value, exact, tolerance)
+                close(
+                    f"d{name}", step.value_gradients[name], expected.value_gradients[name], exact, tolerance
+                )
+
+
+def poison(native_one: NativeExecutor, parameters: Parameters, x: NDArray[Any]) -> None:
+    """Fill every buffer with the traces of other data, a larger batch among them."""
+    other = np.concatenate([x, x])[: len(x) + 1] * 1e3 + 7.0
+    target = np.zeros((len(other), *native_one.network.output_shape), np.float32)
+    native_one.train_step(parameters, other.astype(np.float32), target, RandomKey(1), {}, False)
+    native_one.train_step(parameters, other.astype(np.float32), target, RandomKey(1), {}, True)
+    native_one.forward(parameters, other.astype(np.float32), False, RandomKey(1), {}, False)
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, ranks: tuple[int, ...] = (1, 2, 3)) -> Network:
+    """Draw a network of one or two convolutions with any geometry that fits."""
+    rank = draw(st.sampled_from(ranks))
+    axis = {1: 20, 2: 9, 3: 5}[rank]
+    size = tuple(draw(st.integers(1, axis)) for _ in range(rank))
+    groups = draw(st.sampled_from((1, 1, 1, 2, 3)))
+    depthwise = draw(st.sampled_from((False, False, False, True)))
+    width = draw(st.sampled_from(SIZES_AROUND_VECTORS[: 15 if rank < 3 else 9]))
+    channels = width * groups if not depthwise else width
+    filters = draw(st.sampled_from(SIZES_AROUND_VECTORS[: 15 if rank < 3 else 9])) * groups
+    if depthwise:
+        groups, filters = channels, channels
+    first_channels = draw(st.sampled_from((1, 3, channels)))
+    stack: list[Layer] = []
+    if first_channels != channels:
+        stack.append(layers.Convolution(channels, 1))
+    stack.append(
+        layers.Convolution(
+            filters,
+            tuple(draw(st.integers(1, 4)) for _ in range(rank)),
+            stride=tuple(draw(st.integers(1, 3)) for _ in range(rank)),
+            padding=tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(rank)),
+            dilation=tuple(draw(st.integers(1, 2)) for _ in range(rank)),
+            groups=groups,
+            bias=draw(st.booleans()),
+        )
+    )
+    if draw(st.booleans()):
+        stack.append(layers.ReLU())
+        if draw(st.booleans()) and rank == 2:
+            stack.append(layers.MaxPool(2))
+    try:
+        return Sequential(*stack, input_shape=(first_channels, *size))
+    except ShapeError:
+        return Sequential(layers.Convolution(filters, 1), input_shape=(first_channels, *size))
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(network=convolutions(), batch=st.integers(1, 5))
+def test_convolutions_of_integers_are_exact(isa: str, network: Network, batch: int) -> None:
+    compare(network, isa, batch, exact=True)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(network=convolutions(ranks=(2,)), batch=st.integers(1, 20))
+def test_convolutions(isa: str, network: Network, batch: int) -> None:
+    compare(network, isa, batch)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(
+    features=st.sampled_from(SIZES_AROUND_VECTORS),
+    units=st.sampled_from(SIZES_AROUND_VECTORS),
+    batch=st.integers(1, 70),
+    relu=st.booleans(),
+)
+def test_dense_layers(isa: str, features: int, units: int, batch: int, relu: bool) -> None:
+    stack: list[Layer] = [layers.Dense(units)]
+    if relu:
+        stack.append(layers.ReLU())
+    network = Sequential(*stack, layers.Dense(3), input_shape=(features,))
+    compare(network, isa, batch, exact=True)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(data=st.data())
+def test_poolings(isa: str, data: st.DataObject) -> None:
+    rank = data.draw(st.sampled_from((1, 2, 3)))
+    size = tuple(data.draw(st.integers(3, 8)) for _ in range(rank))
+    window = tuple(data.draw(st.integers(1, 3)) for _ in range(rank))
+    stride = tuple(data.draw(st.integers(1, 3)) for _ in range(rank))
+    padding = tuple((data.draw(st.integers(0, w - 1)), data.draw(st.integers(0, w - 1))) for w in window)
+    channels = data.draw(st.sampled_from(SIZES_AROUND_VECTORS))
+    kind = data.draw(
+        st.sampled_from(("max", "average", "counted", "lp", "l2", "global max", "global average"))
+    )
+    pool: Layer = {
+        "max": layers.MaxPool(window, stride=stride, padding=padding),
+        "average": layers.AveragePool(window, stride=stride, padding=padding),
+        "counted": layers.AveragePool(window, stride=stride, padding=padding, count_padding=True),
+        "lp": layers.LpPool(window, stride=stride, padding=padding, p=3.0),
+        "l2": layers.L2Pool(window, stride=stride, padding=padding, normalise=False),
+        "global max": layers.GlobalMaxPool(),
+        "global average": layers.GlobalAveragePool(),
+    }[kind]
+    compare(Sequential(pool, input_shape=(channels, *size)), isa, exact=kind.endswith("max"))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layers.Identity(), layers.Step(), layers.Sigmoid(), layers.Tanh(), layers.ReLU(), layers.Softmax()],
+    ids=lambda layer: type(layer).__name__,
+)
+@pytest.mark.parametrize("shape", [(19,), (5, 3, 4)], ids=str)
+def test_activations(layer: Layer, shape: tuple[int, ...], isa: str) -> None:
+    compare(Sequential(layer, input_shape=shape), isa, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(37,), (5, 3, 4)], ids=str)
+def test_dropout_draws_the_same_mask(shape: tuple[int, ...], isa: str) -> None:
+    compare(Sequential(layers.Dropout(0.3), input_shape=shape), isa, batch=7, exact=True)
+
+
+def test_graphs_with_merges_and_a_flatten_that_is_not_free(isa: str) -> None:
+    network = Network(
+        {
+            "conv1": layers.Convolution(9, 3, padding="same"),
+            "relu1": layers.ReLU(),
+            "conv2": (layers.Convolution(9, 3, padding=2, dilation=2), "relu1"),
+            "add1": (layers.Add(), ("conv2", "relu1", "conv1")),
+            "conv3": (layers.Convolution(5, 1), "relu1"),
+            "join1": (layers.Concatenate(), ("add1", "conv3")),
+            "pool1": layers.MaxPool(2),
+            "flatten1": layers.Flatten(),
+            "dropout1": layers.Dropout(0.5),
+            "dense1": layers.Dense(7),
+            "pool2": (layers.GlobalMaxPool(), "join1"),
+            "dense2": (layers.Dense(7), "pool2"),
+            "join2": (layers.Concatenate(), ("dense1", "dense2", "flatten1")),
+            "dense3": layers.Dense(4),
+        },
+        input_shape=(2, 6, 7),
+    )
+    compare(network, isa, batch=6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_softmax_cross_entropy(reduction: Any, isa: str) -> None:
+    network = Sequential(layers.Dense(11), input_shape=(6,))
+    parameters = network.initialize(seed=1)
+    x = KEY.normal("x", (9, 6)).astype(np.float32)
+    labels = np.arange(9) % 11
+    loss = SoftmaxCrossEntropy(reduction)
+    expected = Program(network, loss=loss).train_step(parameters, x, labels)
+    step = executor(network, isa, loss).train_step(parameters, x, labels, KEY, {}, False)
+    assert step.loss == pytest.approx(expected.loss, rel=1e-6)
+    close("dweight", step.gradients["dense1"]["weight"], expected.gradients["dense1"]["weight"], False, 1e-6)
+
+
+def test_softmax_cross_entropy_for_maps(isa: str) -> None:
+    network = Sequential(layers.Convolution(4, 3, padding="same"), input_shape=(2, 5, 6))
+    parameters = network.initialize(seed=1)
+    x = KEY.normal("x", (3, 2, 5, 6)).astype(np.float32)
+    labels = (np.arange(90) % 4).reshape(3, 5, 6)
+    loss = SoftmaxCrossEntropy()
+    expected = Program(network, loss=loss).train_step(parameters, x, labels)
+    step = executor(network, isa, loss).train_step(parameters, x, labels, KEY, {}, False)
+    assert step.loss == pytest.approx(expected.loss, rel=1e-6)
+    close("dweight", step.gradients["conv1"]["weight"], expected.gradients["conv1"]["weight"], False, 2e-6)
