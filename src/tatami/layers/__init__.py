@@ -2,6 +2,7 @@
 
 from tatami.layers.activations import Activation, Identity, ReLU, Sigmoid, Softmax, Step, Tanh
 from tatami.layers.base import Backward, Context, Forward, Layer
+from tatami.layers.connectivity import LocallyConnected, SeparableConvolution, TableConvolution
 from tatami.layers.convolution import Convolution
 from tatami.layers.dense import Dense, Flatten
 from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
@@ -14,14 +15,19 @@ from tatami.layers.normalization import (
     LocalResponseNormalization,
 )
 from tatami.layers.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, L2Pool, LpPool, MaxPool
+from tatami.layers.rare_pooling import AdaptiveMaxPool, MaxUnpool, StochasticPool
 from tatami.layers.rectifiers import ELU, SELU, FReLU, HardSigmoid, LeakyReLU, Maxout, PReLU
+from tatami.layers.resampling import AdaptiveAveragePool, Pad, Upsample
 from tatami.layers.smooth_activations import GELU, Mish, Softplus, Swish
+from tatami.layers.transposed import TransposedConvolution
 
 __all__ = [
     "ELU",
     "GELU",
     "SELU",
     "Activation",
+    "AdaptiveAveragePool",
+    "AdaptiveMaxPool",
     "Add",
     "AveragePool",
     "Backward",
@@ -48,16 +54,24 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "LocalResponseNormalization",
+    "LocallyConnected",
     "LpPool",
     "MaxPool",
+    "MaxUnpool",
     "Maxout",
     "Mish",
     "PReLU",
+    "Pad",
     "ReLU",
+    "SeparableConvolution",
     "Sigmoid",
     "Softmax",
     "Softplus",
     "Step",
+    "StochasticPool",
     "Swish",
+    "TableConvolution",
     "Tanh",
+    "TransposedConvolution",
+    "Upsample",
 ]
