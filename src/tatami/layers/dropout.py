@@ -255,9 +255,9 @@ class DropConnect(Layer):
             return self.activate(ops, mean, {"x": x})
         variance = self.ratio / (1 - self.ratio) * ops.matmul(x * x, (weight * weight).T)
         deviation = ops.xp.sqrt(variance)
-        noise = normal_like(
-            ops, context.key, self.name, ops.xp.zeros((self.samples, *mean.shape), dtype=x.dtype)
-        )
+        # One z for all examples: a prediction must not depend on which others share its batch.
+        shape = (self.samples, 1, self.units)
+        noise = normal_like(ops, context.key, self.name, ops.xp.zeros(shape, dtype=x.dtype))
         forward = self.activate(
             ops, mean + deviation * noise, {"x": x, "deviation": deviation, "noise": noise}
         )
