@@ -49,7 +49,7 @@ def command(model: Path, dataset: str | None, **options: Any) -> None:
         options["backend"] or "reference", options["precision"] or trained.precision, options["threads"]
     )
     evaluation = trained.evaluate(splits.test, program)
-    report_accuracy(console, evaluation, f"test image{'' if len(splits.test) == 1 else 's'} of {splits.name}")
+    report_accuracy(console, evaluation, f"{splits.name} test image")
     report_confusion(console, evaluation, trained.class_names)
     if options["pictures"] is not None:
         folder: Path = options["pictures"]

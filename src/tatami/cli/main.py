@@ -107,8 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        print_error(str(error) or "stopped", "stopped")
-        return getattr(error, "exit_code", INTERRUPTED_CODE)
+        # click turns a KeyboardInterrupt into its Abort, which says nothing.
+        interruption = error.__cause__ or error
+        click.secho(str(interruption) or "stopped", fg="yellow", err=True, color=colour_of_errors())
+        code = getattr(interruption, "exit_code", INTERRUPTED_CODE)
+        return int(code)
     except BrokenPipeError:
         # The reader of our output went away (a pager, head): nobody is left to complain to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -116,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (TatamiError, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
-        print_error(sentence(error), "error")
+        print_error(sentence(error))
         return ERROR_CODE
 
 
@@ -132,10 +135,9 @@ def sentence(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def print_error(text: str, kind: str) -> None:
+def print_error(text: str) -> None:
     """Print an error on stderr."""
-    label = click.style(f"{kind}:", fg="red" if kind == "error" else "yellow", bold=True)
-    click.echo(f"{label} {text}", err=True, color=None if sys.stderr.isatty() else False)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=colour_of_errors())
 
 
 def show_usage_error(error: click.ClickException) -> None:
@@ -143,8 +145,14 @@ def show_usage_error(error: click.ClickException) -> None:
     message = error.format_message().replace(". Did you mean", ": did you mean").replace("?.", "?")
     context = getattr(error, "ctx", None)
     if context is not None:
-        message = f"{message if message.endswith('?') else message.rstrip('.') + '.'} See: {context.command_path} --help"
-    print_error(message, "error")
+        end = "" if message.endswith(("?", ".")) else "."
+        message = f"{message}{end} See: {context.command_path} --help"
+    print_error(message)
+
+
+def colour_of_errors() -> bool | None:
+    """Return False where errors are not to be coloured; None lets click decide."""
+    return False if os.environ.get("NO_COLOR") or not sys.stderr.isatty() else None
 
 
 def run() -> None:

@@ -137,7 +137,7 @@ def draw_pictures(
             )
             for at in evaluation.worst(WORST_IMAGES)
         ]
-        draw_worst(images, worst)
+        draw_worst(images, worst, as_ink=dataset.format.background == "dark")
         written.append(worst)
     except MissingExtraError:
         console.note("No pictures: matplotlib draws them; install it with: pip install 'tatami[plot]'")

@@ -198,8 +198,14 @@ def write_counts(axes: Any, confusion: NDArray[np.int64], shares: NDArray[np.flo
         )  # fmt: skip
 
 
-def draw_worst(worst: Sequence[WorstImage], path: Path, title: str = "") -> None:
+def draw_worst(worst: Sequence[WorstImage], path: Path, title: str = "", *, as_ink: bool = False) -> None:
     """Draw the images whose true class got the lowest probability, the worst first.
+
+    Args:
+        worst: the images.
+        path: PNG to write.
+        title: stands above the picture.
+        as_ink: draw large numbers dark, like ink on paper; for light strokes on a dark ground.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -213,7 +219,7 @@ def draw_worst(worst: Sequence[WorstImage], path: Path, title: str = "") -> None
             axes.set_axis_off()
         for axes, entry in zip(grid, worst, strict=False):
             wrong = entry.true_class != entry.predicted_class
-            axes.imshow(to_picture(entry.image), cmap="gray_r", interpolation="nearest")
+            axes.imshow(to_picture(entry.image), cmap="gray_r" if as_ink else "gray", interpolation="nearest")
             axes.set_title(
                 f"saw {shorten(entry.predicted_class)}: {100 * entry.predicted_probability:.0f} %",
                 color=RED if wrong else INK,
@@ -242,7 +248,6 @@ def to_picture(image: NDArray[Any]) -> NDArray[np.float64]:
         return values[None, :]
     if values.ndim == 3:
         if values.shape[0] == 3:
-            # gray_r is for one channel only; colour is shown as it is
             return np.moveaxis(values, 0, -1)
         return np.asarray(values[0])
     return values

@@ -109,6 +109,8 @@ class Trainer:
         locked = self.folder.locked() if self.folder else contextlib.nullcontext()
         with locked, stop_on_signal() as stop:
             self.begin_saving()
+            if self.finished:
+                self.progress.note(self.why_finished())
             images = self.plan.images
             self.progress.begin(
                 epochs=self.settings.epochs,
@@ -123,6 +125,12 @@ class Trainer:
             finally:
                 self.progress.end()
         return self.checkpoint
+
+    def why_finished(self) -> str:
+        """Say why there is nothing left to train, and what would change that."""
+        if self.out_of_patience:
+            return f"the run stopped early, after {self.position.epoch} epochs; train on with a larger --patience"
+        return f"the run has done all of its {self.settings.epochs} epochs; train on with more --epochs"
 
     def train(self, stop: StopRequest) -> None:
         """Train epoch by epoch until the end, or until a stop is asked for."""
