@@ -1,0 +1,76 @@
+"""Arranging arrays of any number of spatial axes on a plane, so that they can be looked at."""
+
+from math import ceil, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def plane(values: NDArray[Any]) -> NDArray[Any]:
+    """Return one map as a plane (rows, columns): a line becomes a row, a volume its slices side by side.
+
+    >>> plane(np.zeros(5)).shape, plane(np.zeros((4, 5))).shape, plane(np.zeros((3, 4, 5))).shape
+    ((1, 5), (4, 5), (4, 17))
+    """
+    if values.ndim <= 1:
+        return values.reshape(1, -1)
+    if values.ndim == 2:
+        return values
+    return tile(values.reshape(-1, *values.shape[-2:]), columns=len(values))
+
+
+def picture(example: NDArray[Any]) -> NDArray[Any]:
+    """Return an example (C, *spatial) or (features,) as a plane (H, W), or (H, W, 3) if it has three colours.
+
+    Several channels that are no colours are put side by side.
+
+    >>> picture(np.zeros((1, 4, 5))).shape, picture(np.zeros((3, 4, 5))).shape, picture(np.zeros((2, 4, 5))).shape
+    ((4, 5), (4, 5, 3), (4, 11))
+    """
+    if example.ndim < 2:
+        return plane(example)
+    if example.ndim == 2:  # (C, W): each channel is a row
+        return example
+    if example.shape[0] == 3 and example.ndim == 3:
+        return np.moveaxis(example, 0, -1)
+    if len(example) == 1:
+        return plane(example[0])
+    return tile(np.stack([plane(channel) for channel in example]), columns=len(example))
+
+
+def tile(planes: NDArray[Any], columns: int | None = None, gap: int = 1) -> NDArray[Any]:
+    """Put planes (K, H, W) side by side in rows, with a gap of NaN between them.
+
+    Args:
+        planes: (K, *spatial) with any number of spatial axes.
+        columns: planes in a row; by default the grid is about square.
+        gap: how many entries lie between two planes.
+
+    >>> tile(np.ones((3, 2, 2)), columns=2).shape
+    (5, 5)
+    """
+    flat = np.stack([plane(one) for one in planes]) if planes.ndim != 3 else planes
+    count, height, width = flat.shape
+    across = min(count, columns or ceil(sqrt(count * max(1.0, height / width))))
+    down = ceil(count / across)
+    grid = np.full((down * (height + gap) - gap, across * (width + gap) - gap), np.nan)
+    for number, one in enumerate(flat):
+        top, left = number // across * (height + gap), number % across * (width + gap)
+        grid[top : top + height, left : left + width] = one
+    return grid
+
+
+def filter_grid(filters: NDArray[Any], most_filters: int = 64, most_channels: int = 32) -> NDArray[Any]:
+    """Arrange filters (K, C, *kernel) on a plane: one channel as a square grid, several as a row for each filter.
+
+    >>> filter_grid(np.ones((16, 1, 3, 3))).shape, filter_grid(np.ones((4, 8, 3, 3))).shape
+    ((15, 15), (15, 31))
+    """
+    shown = filters[:most_filters]
+    if shown.ndim == 2:
+        return shown[:, :most_channels] if shown.shape[1] <= most_channels else shown
+    if shown.shape[1] == 1:
+        return tile(shown[:, 0])
+    shown = shown[:, :most_channels]
+    return tile(shown.reshape(-1, *shown.shape[2:]), columns=shown.shape[1])
