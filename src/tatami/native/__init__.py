@@ -5,17 +5,19 @@ processor can execute is taken. An installation without compiled kernels imports
 they are missing.
 """
 
+import importlib
 import os
 from types import ModuleType
 
 from tatami.errors import SettingError, UnknownNameError, unknown_name
 
+_kernels: ModuleType | None = None
+_missing = ""
 try:
-    from tatami.native import _kernels
-
-    _missing = ""
-except ImportError as error:  # built without a compiler, or for another interpreter
-    _kernels = None  # type: ignore[assignment, unused-ignore]
+    _kernels = importlib.import_module("tatami.native._kernels")
+except ModuleNotFoundError:
+    _missing = "it was installed without a C++ compiler, or for another Python"
+except ImportError as error:
     _missing = str(error)
 
 

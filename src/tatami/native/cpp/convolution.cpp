@@ -215,13 +215,12 @@ public:
             const Index offset = which == 0 ? partial_weight : partial_bias;
             constexpr Index block = 2048;
             const Index blocks = (p.padded + block - 1) / block;
-#pragma omp parallel for schedule(static) num_threads(plan.running_threads())
-            for (Index b = 0; b < blocks; ++b) {
+            parallel_for(plan.running_threads(), blocks, 1, [&](Index b, int) {
                 const Index begin = b * block, count = std::min(block, p.padded - begin);
                 std::copy_n(plan.partial(0) + offset + begin, count, total + begin);
                 for (Index chunk = 1; chunk < used_chunks; ++chunk)
                     plan.kernels.add(plan.partial(chunk) + offset + begin, total + begin, count);
-            }
+            });
         }
     }
 

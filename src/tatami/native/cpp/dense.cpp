@@ -83,8 +83,7 @@ public:
         if (!plan.trains() || !wants_input_gradient) return;
         const float* const weight = plan.weights(dense, 0, "weight");
         const Index count = static_cast<Index>(pieces.size());
-#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
-        for (Index i = 0; i < count; ++i) {
+        parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
             const Piece& piece = pieces[static_cast<std::size_t>(i)];
             const Column& column = columns_of_dx[static_cast<std::size_t>(piece.column)];
             const Index to_width = column.vectors * lanes;
@@ -92,7 +91,7 @@ public:
                 plan.kernels.transpose(weight + panel.weight + piece.row * panel.vectors * lanes, panel.vectors * lanes,
                                        plan.arena() + transposed + column.weight + panel.first * to_width + piece.lane,
                                        to_width, piece.count, panel.columns);
-        }
+        });
     }
 
     void forward_batch() override {
@@ -101,8 +100,7 @@ public:
         const auto& panels = plan.panels(dense);
         const Index row_blocks = (plan.batch() + images - 1) / images;
         const Index count = row_blocks * static_cast<Index>(panels.size());
-#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
-        for (Index i = 0; i < count; ++i) {
+        parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
             const Panel& panel = panels[static_cast<std::size_t>(i / row_blocks)];
             const Index n = i % row_blocks * images;
             CorrelateRow row{};
@@ -119,18 +117,17 @@ public:
             row.columns = panel.vectors * lanes;
             row.relu = relu;
             plan.kernels.correlate(row);
-        }
+        });
     }
 
     void backward_batch() override {
         const Tensor& dy = plan.gradient(node);
         if (relu) {
             const Tensor& y = plan.value(node);
-#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
-            for (Index n = 0; n < plan.batch(); ++n) {
+            parallel_for(plan.running_threads(), plan.batch(), 16, [&](Index n, int) {
                 float* const line = plan.image(dy, n, 0) + dy.origin;
                 plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
-            }
+            });
         }
         weight_gradient(dy);
         if (wants_input_gradient) input_gradient(dy);
@@ -171,8 +168,7 @@ private:
         const Tensor& x = plan.value(input);
         const auto& panels = plan.panels(dense);
         const Index count = static_cast<Index>(blocks.size());
-#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
-        for (Index i = 0; i < count; ++i) {
+        parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
             const Block& block = blocks[static_cast<std::size_t>(i)];
             WeightGradient job{};
             job.input = plan.image(x, 0, 0) + block.offset;
@@ -188,7 +184,7 @@ private:
                 job.dweight = plan.weights(dense, 1, "weight") + panel.weight + block.row * panel.vectors * lanes;
                 plan.kernels.weight_gradient(job);
             }
-        }
+        });
         if (bias)
             plan.kernels.column_sums(plan.image(dy, 0, 0) + dy.origin, dy.image, 0, plan.batch(), 1, dy.stride,
                                      plan.weights(dense, 1, "bias"), false);
@@ -199,8 +195,7 @@ private:
         const Segment all_units{0, units};
         const Index row_blocks = (plan.batch() + images - 1) / images;
         const Index count = row_blocks * static_cast<Index>(columns_of_dx.size());
-#pragma omp parallel for schedule(dynamic) num_threads(plan.running_threads())
-        for (Index i = 0; i < count; ++i) {
+        parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
             const Column& column = columns_of_dx[static_cast<std::size_t>(i / row_blocks)];
             const Index n = i % row_blocks * images;
             CorrelateRow row{};
@@ -216,7 +211,7 @@ private:
             row.columns = column.vectors * lanes;
             row.accumulate = accumulate_input;
             plan.kernels.correlate(row);
-        }
+        });
     }
 
     static constexpr Index images = 28;       // of one tile of work: two register tiles

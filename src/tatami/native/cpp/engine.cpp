@@ -5,11 +5,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include <omp.h>
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#include <unistd.h>
-#endif
 
 #include "plan.hpp"
 
@@ -57,22 +52,7 @@ void check_shape(const Shape& shape) {
     require(!shape.flat || shape.size == Size{1, 1, 1}, "a flat shape has no positions");
 }
 
-#if defined(__unix__) || defined(__APPLE__)
-// A forked child inherits the memory of the thread pool but not its threads; there we run on the one thread that is left.
-bool forked = false;
-const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
-#endif
-
 }  // namespace
-
-int threads_to_use(int wanted) {
-#if defined(__unix__) || defined(__APPLE__)
-    (void)registered;
-    if (forked) return 1;
-#endif
-    const int available = wanted > 0 ? wanted : omp_get_max_threads();
-    return std::clamp(available, 1, 256);
-}
 
 Index multiply_sizes(std::initializer_list<Index> sizes) {
     Index product = 1;
@@ -388,8 +368,7 @@ void Engine::update_parameters(double rate) {
     double scale = 1.0;
     if (optimizer_.largest_norm > 0) {
         std::vector<double> sums(pieces.size());
-#pragma omp parallel for schedule(static) num_threads(threads)
-        for (Index i = 0; i < count; ++i) {
+        parallel_for(threads, count, 1, [&](Index i, int) {
             double sum = 0;
             const Piece& piece = pieces[static_cast<std::size_t>(i)];
             for (Index j = 0; j < piece.count; ++j) {
@@ -397,7 +376,7 @@ void Engine::update_parameters(double rate) {
                 sum += g * g;
             }
             sums[static_cast<std::size_t>(i)] = sum;
-        }
+        });
         double total = 0;
         for (double sum : sums) total += sum;
         const double norm = std::sqrt(total);
@@ -415,8 +394,7 @@ void Engine::update_parameters(double rate) {
     job.epsilon = static_cast<float>(optimizer_.epsilon);
     job.correction1 = static_cast<float>(1.0 - std::pow(optimizer_.momentum, static_cast<double>(update_count_)));
     job.correction2 = static_cast<float>(1.0 - std::pow(optimizer_.beta2, static_cast<double>(update_count_)));
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (Index i = 0; i < count; ++i) {
+    parallel_for(threads, count, 1, [&](Index i, int) {
         const Piece& piece = pieces[static_cast<std::size_t>(i)];
         Update own = job;
         own.decay = piece.decays ? static_cast<float>(optimizer_.decay) : 0.0f;
@@ -426,7 +404,7 @@ void Engine::update_parameters(double rate) {
         own.second = values_[3] ? values_[3].get() + piece.offset : nullptr;
         own.count = piece.count;
         kernels_.update(own);
-    }
+    });
     ++version_;
 }
 

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernel_table.hpp"
+#include "threads.hpp"
 
 namespace tatami {
 
@@ -190,6 +191,5 @@ private:
 // Floats aligned to 64 bytes and set to zero; throws std::bad_alloc.
 float* allocate_floats(Index count);
 Index multiply_sizes(std::initializer_list<Index> sizes);  // throws DescriptionError when too large
-int threads_to_use(int wanted);
 
 }  // namespace tatami

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include <omp.h>
 
 namespace tatami {
 
@@ -14,7 +13,7 @@ namespace {
 Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
 
 // Images that a thread takes at a time in the forward pass.
-constexpr int forward_grain = 4;
+constexpr Index forward_grain = 4;
 
 // What stands for a node in an external stage.
 class External : public Operation {
@@ -324,9 +323,9 @@ void Plan::forward(int first, int last) {
             stage.operations[0]->forward_batch();
             continue;
         }
-#pragma omp parallel for schedule(dynamic, forward_grain) num_threads(threads_)
-        for (Index n = 0; n < batch_; ++n)
-            for (Operation* operation : stage.operations) operation->forward(n, omp_get_thread_num());
+        parallel_for(threads_, batch_, forward_grain, [&](Index n, int thread) {
+            for (Operation* operation : stage.operations) operation->forward(n, thread);
+        });
     }
 }
 
@@ -339,14 +338,13 @@ void Plan::backward(int first, int last) {
             if (is_live(stage.operations[0]->node)) stage.operations[0]->backward_batch();
             continue;
         }
-#pragma omp parallel for schedule(dynamic) num_threads(threads_)
-        for (Index chunk = 0; chunk < used_chunks; ++chunk) {
+        parallel_for(threads_, used_chunks, 1, [&](Index chunk, int thread) {
             const Index begin = batch_ * chunk / used_chunks, end = batch_ * (chunk + 1) / used_chunks;
             for (Index n = end - 1; n >= begin; --n)  // the last one forward is still in the cache
                 for (std::size_t i = stage.operations.size(); i-- > 0;)
                     if (is_live(stage.operations[i]->node))
-                        stage.operations[i]->backward(n, omp_get_thread_num(), chunk, n == end - 1);
-        }
+                        stage.operations[i]->backward(n, thread, chunk, n == end - 1);
+        });
         for (Operation* operation : stage.operations)
             if (is_live(operation->node)) operation->add_up(used_chunks);
     }
@@ -359,8 +357,7 @@ LossResult Plan::loss(const std::int64_t* labels, const float* targets, float we
     const Index positions = y.size[0] * y.size[1] * y.size[2];
     std::vector<double> losses(static_cast<std::size_t>(batch_));
     std::vector<Index> hits(static_cast<std::size_t>(batch_));
-#pragma omp parallel for schedule(dynamic) num_threads(threads_)
-    for (Index n = 0; n < batch_; ++n) {
+    parallel_for(threads_, batch_, 8, [&](Index n, int) {
         double loss = 0;
         Index correct = 0;
         for (Index p = 0; p < positions; ++p) {
@@ -393,7 +390,7 @@ LossResult Plan::loss(const std::int64_t* labels, const float* targets, float we
         }
         losses[static_cast<std::size_t>(n)] = loss;
         hits[static_cast<std::size_t>(n)] = correct;
-    }
+    });
     LossResult result;
     for (double loss : losses) result.loss += loss;
     for (Index hit : hits) result.correct += hit;

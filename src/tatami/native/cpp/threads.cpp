@@ -1,0 +1,139 @@
+#include "threads.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include <omp.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
+namespace tatami {
+
+namespace {
+
+constexpr int most_threads = 256;
+constexpr int spins = 2000;    // a few microseconds of looking again at once
+constexpr int yields = 100;    // then some hundred more, others first; then sleep
+
+void relax() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+#endif
+}
+
+struct Job {
+    Body body = nullptr;
+    const void* context = nullptr;
+    std::int64_t count = 0, grain = 1;
+    int threads = 0;
+    std::atomic<std::int64_t> next{0};
+};
+
+class Pool {
+public:
+    void run(int threads, std::int64_t count, std::int64_t grain, Body body, const void* context) {
+        grow(threads - 1);
+        job_.body = body;
+        job_.context = context;
+        job_.count = count;
+        job_.grain = grain;
+        job_.threads = threads;
+        job_.next.store(0);
+        open_.store(true);
+        generation_.fetch_add(1);
+        generation_.notify_all();
+        work(0);
+        // Whoever entered before this is waited for; whoever comes later finds the door closed.
+        open_.store(false);
+        for (int tries = 0; active_.load() != 0; ++tries)
+            if (tries < spins)
+                relax();
+            else
+                std::this_thread::yield();
+    }
+
+    std::mutex busy;
+
+private:
+    void work(int thread) {
+        const std::int64_t count = job_.count, grain = job_.grain;
+        while (true) {
+            const std::int64_t begin = job_.next.fetch_add(grain, std::memory_order_relaxed);
+            if (begin >= count) return;
+            const std::int64_t end = std::min(count, begin + grain);
+            for (std::int64_t i = begin; i < end; ++i) job_.body(job_.context, i, thread);
+        }
+    }
+
+    void grow(int workers) {
+        try {
+            for (; workers_ < workers; ++workers_)
+                std::thread([this, thread = workers_ + 1, seen = generation_.load()] { serve(thread, seen); }).detach();
+        } catch (const std::system_error&) {  // the system gives no more threads: the ones there are do the work
+        }
+    }
+
+    void serve(int thread, std::uint32_t seen) {
+        while (true) {
+            std::uint32_t now = generation_.load();
+            for (int tries = 0; now == seen; now = generation_.load(), ++tries) {
+                if (tries < spins)
+                    relax();
+                else if (tries < spins + yields)
+                    std::this_thread::yield();
+                else
+                    generation_.wait(seen);
+            }
+            seen = now;
+            active_.fetch_add(1);
+            if (open_.load() && thread < job_.threads) work(thread);
+            active_.fetch_sub(1);
+        }
+    }
+
+    Job job_;
+    std::atomic<std::uint32_t> generation_{0};
+    std::atomic<bool> open_{false};
+    std::atomic<int> active_{0};
+    int workers_ = 0;
+};
+
+// Never destroyed: its threads may outlive main. A forked child inherits the memory but not the threads, and makes a new one.
+Pool& pool() {
+    static std::mutex guard;
+    static Pool* current = nullptr;
+    const std::lock_guard lock(guard);
+#if defined(__unix__) || defined(__APPLE__)
+    static pid_t owner = 0;
+    if (owner != getpid()) {
+        owner = getpid();
+        current = nullptr;
+    }
+#endif
+    if (current == nullptr) current = new Pool;
+    return *current;
+}
+
+}  // namespace
+
+int threads_to_use(int wanted) { return std::clamp(wanted > 0 ? wanted : omp_get_max_threads(), 1, most_threads); }
+
+void run_in_parallel(int threads, std::int64_t count, std::int64_t grain, Body body, const void* context) {
+    if (threads > 1 && count > grain) {
+        Pool& shared = pool();
+        const std::unique_lock lock(shared.busy, std::try_to_lock);
+        if (lock.owns_lock()) {
+            shared.run(threads, count, grain, body, context);
+            return;
+        }
+    }
+    for (std::int64_t i = 0; i < count; ++i) body(context, i, 0);
+}
+
+}  // namespace tatami
