@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tatami import native
 from tatami.training.checkpoint import load_checkpoint
 from tatami.training.run_folder import RunFolder
 
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 class Server:
     """Trains in processes that can be killed."""
 
-    def __init__(self):
+    def __init__(self, backend):
+        self.backend = backend
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, str(SERVER)],
@@ -36,7 +38,7 @@ class Server:
 
     def start(self, folder, **job):
         """Begin or resume the run in a folder and return the process id."""
-        self.process.stdin.write(json.dumps({"folder": str(folder), **job}) + "\n")
+        self.process.stdin.write(json.dumps({"folder": str(folder), "backend": self.backend, **job}) + "\n")
         self.process.stdin.flush()
         word, process = next(self.lines()).split()
         assert word == "started", word
@@ -79,9 +81,11 @@ class Server:
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
+@pytest.fixture(scope="module", params=["reference", "native"])
+def server(request):
+    if request.param == "native" and not native.is_built():
+        pytest.skip("the native backend is not built")
+    server = Server(request.param)
     yield server
     server.close()
 

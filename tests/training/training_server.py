@@ -1,8 +1,8 @@
 """Trains in processes that a test may kill: reads a job a line, forks, trains, and says how the process ended.
 
 Forking from a process that has imported everything makes a kill cost milliseconds, so that tests can afford many.
-A job is a JSON object: ``folder``, and optionally ``kill_at``: the process then kills itself with SIGKILL before its
-n-th operation on files (flushing, renaming, linking), which is where a kill could hurt.
+A job is a JSON object: ``folder``, ``backend``, and optionally ``kill_at``: the process then kills itself with
+SIGKILL before its n-th operation on files (flushing, renaming, linking), which is where a kill could hurt.
 """
 
 import json
@@ -56,13 +56,13 @@ def data() -> DatasetSplits:
     return load("digits").limited(90)
 
 
-def work(folder):
+def work(folder, backend):
     """Begin the run, or go on with it, as somebody would who finds it dead."""
     where = RunFolder(folder)
     run = (
         resume(folder, DATA, progress=Chatter())
         if where.is_run()
-        else train(NETWORK, DATA, out=folder, progress=Chatter(), **SETTINGS)
+        else train(NETWORK, DATA, out=folder, backend=backend, progress=Chatter(), **SETTINGS)
     )
     say(f"finished {run.checkpoint.weights_sha256}")
 
@@ -98,7 +98,7 @@ def serve():
             try:
                 if "kill_at" in job:
                     kill_before_operation(job["kill_at"])
-                work(Path(job["folder"]))
+                work(Path(job["folder"]), job["backend"])
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()

@@ -1,6 +1,5 @@
 """``tatami doctor``: what this machine and this installation offer."""
 
-import importlib.util
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,9 +8,9 @@ from typing import Any
 
 import click
 
-from tatami import __version__
+from tatami import __version__, native
 from tatami.cli.console import Console
-from tatami.cli.options import json_option
+from tatami.cli.options import json_option, usable_threads
 
 CORE = ("numpy", "safetensors", "pillow", "click", "tqdm")
 # Extra -> the package that it is for.
@@ -64,12 +63,7 @@ def command(as_json: bool) -> None:
         }
     )
     console.heading("Backends")
-    console.fields(
-        {
-            backend["name"]: "available" if backend["available"] else f"not available: {backend['reason']}"
-            for backend in facts["backends"]
-        }
-    )
+    console.fields({backend["name"]: backend_line(backend) for backend in facts["backends"]})
     console.json(facts)
 
 
@@ -101,12 +95,6 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def usable_threads() -> int:
-    """Return how many processors this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def processor_lines() -> dict[str, str]:
@@ -143,7 +131,22 @@ def linear_algebra() -> str:
 
 def backends() -> list[dict[str, Any]]:
     """Return every backend, whether it can be used here, and if not why."""
-    found = [{"name": "reference", "available": True, "reason": None}]
-    if importlib.util.find_spec("tatami.backends.native") is None:
-        found.append({"name": "native", "available": False, "reason": "not part of this installation"})
-    return found
+    return [
+        {"name": "reference", "available": True, "reason": None},
+        {
+            "name": "native",
+            "available": native.is_built(),
+            "reason": native.why_missing() or None,
+            "instruction_sets": list(native.available()),
+            "instruction_set": native.instruction_set() if native.is_built() else None,
+        },
+    ]
+
+
+def backend_line(backend: dict[str, Any]) -> str:
+    """Say in a line whether a backend can be used."""
+    if not backend["available"]:
+        return f"not available: {backend['reason']}"
+    if not backend.get("instruction_sets"):
+        return "available"
+    return f"available: {backend['instruction_set']} of {', '.join(backend['instruction_sets'])}"

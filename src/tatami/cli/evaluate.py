@@ -15,12 +15,14 @@ from tatami.cli.options import (
     json_option,
     precision_option,
     size_option,
+    threads_in_use,
     threads_option,
 )
 from tatami.cli.report import draw_pictures, report_accuracy, report_confusion
 from tatami.errors import CheckpointError, SettingError
 from tatami.training.evaluation import most_confused
 from tatami.training.model import load_model
+from tatami.training.settings import DEFAULT_BACKEND
 
 
 @click.command(epilog="Example: tatami evaluate runs/digits-small_convnet-001")
@@ -46,7 +48,7 @@ def command(model: Path, dataset: str | None, **options: Any) -> None:
     trained = load_model(model)
     splits = chosen_source(model, dataset, options).load()
     program = trained.program(
-        options["backend"] or "reference", options["precision"] or trained.precision, options["threads"]
+        options["backend"] or DEFAULT_BACKEND, options["precision"] or trained.precision, options["threads"]
     )
     evaluation = trained.evaluate(splits.test, program)
     report_accuracy(console, evaluation, f"{splits.name} test image")
@@ -70,7 +72,7 @@ def command(model: Path, dataset: str | None, **options: Any) -> None:
             "model": str(model),
             "backend": program.backend,
             "precision": program.precision,
-            "threads": options["threads"],
+            "threads": threads_in_use(program.backend, options["threads"]),
             "weights_sha256": trained.weights_sha256,
             "class_names": list(trained.class_names),
             "confusion": evaluation.confusion.tolist(),

@@ -1,5 +1,6 @@
 """Options that several commands share, and the words that they accept."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from tatami.errors import SettingError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-backend_option = click.option("--backend", metavar="NAME", help="Backend that computes: reference.")
+backend_option = click.option("--backend", metavar="NAME", help="Backend that computes: reference or native.")
 threads_option = click.option(
     "--threads", type=int, metavar="N", help="Threads of a backend that has its own."
 )
@@ -50,3 +51,17 @@ def image_size(text: str | None) -> tuple[int, int] | None:
     if match is None:
         raise SettingError(f"--size: expected a number or HxW such as 32x48, got {text!r}")
     return int(match[1]), int(match[2] or match[1])
+
+
+def usable_threads() -> int:
+    """Return how many processors this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def threads_in_use(backend: str, threads: int | None) -> int:
+    """Return how many threads a backend computes with: the reference one with one, whatever was asked for."""
+    if backend == "reference":
+        return 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return threads or (int(wanted) if wanted.isdigit() else usable_threads())

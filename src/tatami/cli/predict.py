@@ -12,6 +12,7 @@ from tatami.data import read_images
 from tatami.errors import SettingError
 from tatami.losses import SoftmaxCrossEntropy
 from tatami.training.model import load_model
+from tatami.training.settings import DEFAULT_BACKEND
 
 INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 
@@ -43,7 +44,7 @@ def command(model: Path, images: tuple[Path, ...], top: int, invert: str, **opti
         images, trained.network.input_shape, trained.preprocessing.format, invert=INVERT[invert]
     )
     program = trained.program(
-        options["backend"] or "reference", options["precision"] or trained.precision, options["threads"]
+        options["backend"] or DEFAULT_BACKEND, options["precision"] or trained.precision, options["threads"]
     )
     scores = trained.predict(pixels, program)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]

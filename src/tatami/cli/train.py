@@ -16,6 +16,7 @@ from tatami.cli.options import (
     json_option,
     precision_option,
     size_option,
+    threads_in_use,
     threads_option,
 )
 from tatami.cli.report import draw_pictures, report_accuracy, report_confusion, report_history
@@ -241,7 +242,7 @@ def result(run: Run) -> dict[str, Any]:
         "images_per_second": history.images_per_second,
         "backend": settings.backend,
         "precision": settings.precision,
-        "threads": settings.threads,
+        "threads": threads_in_use(settings.backend, settings.threads),
         "seed": settings.seed,
         "weights_sha256": run.weights_sha256,
         "run_dir": str(run.folder.path),

@@ -17,6 +17,7 @@ from tatami.program import Program, first_not_finite
 from tatami.training.checkpoint import Checkpoint, load_checkpoint, weights_sha256
 from tatami.training.evaluation import Evaluation
 from tatami.training.run_folder import RunFolder
+from tatami.training.settings import DEFAULT_BACKEND
 
 EVALUATION_BATCH = 256
 
@@ -62,7 +63,7 @@ class Model:
         return weights_sha256(self.parameters)
 
     def program(
-        self, backend: str = "reference", precision: str = "f32", threads: int | None = None
+        self, backend: str = DEFAULT_BACKEND, precision: str = "f32", threads: int | None = None
     ) -> Program:
         """Plan the network for a backend."""
         return Program(self.network, loss=self.loss, backend=backend, precision=precision, threads=threads)

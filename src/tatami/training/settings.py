@@ -12,6 +12,7 @@ from tatami.optimizers import SGD, Optimizer
 from tatami.schedules import ConstantRate, Schedule
 
 LARGEST_EPOCHS = 2**32 - 1
+DEFAULT_BACKEND = "reference"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class TrainingSettings:
     validation: float = 0.0
     patience: int | None = None
     seed: int = 0
-    backend: str = "reference"
+    backend: str = DEFAULT_BACKEND
     precision: str = "f32"
     threads: int | None = None
     checkpoint_seconds: float = 30.0
