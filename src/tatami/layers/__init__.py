@@ -6,7 +6,7 @@ from tatami.layers.connectivity import LocallyConnected, SeparableConvolution, T
 from tatami.layers.convolution import Convolution
 from tatami.layers.dense import Dense, Flatten
 from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
-from tatami.layers.merge import Add, Concatenate
+from tatami.layers.merge import Add, Concatenate, Multiply
 from tatami.layers.normalization import (
     BatchNormalization,
     GroupNormalization,
@@ -17,13 +17,18 @@ from tatami.layers.normalization import (
 from tatami.layers.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, L2Pool, LpPool, MaxPool
 from tatami.layers.rare_pooling import AdaptiveMaxPool, MaxUnpool, StochasticPool
 from tatami.layers.rectifiers import ELU, SELU, FReLU, HardSigmoid, LeakyReLU, Maxout, PReLU
+from tatami.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from tatami.layers.resampling import AdaptiveAveragePool, Pad, Upsample
+from tatami.layers.reshaping import Permute, Reshape
 from tatami.layers.smooth_activations import GELU, Mish, Softplus, Swish
 from tatami.layers.transposed import TransposedConvolution
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "Activation",
     "AdaptiveAveragePool",
@@ -60,9 +65,13 @@ __all__ = [
     "MaxUnpool",
     "Maxout",
     "Mish",
+    "Multiply",
     "PReLU",
     "Pad",
+    "Permute",
     "ReLU",
+    "Recurrent",
+    "Reshape",
     "SeparableConvolution",
     "Sigmoid",
     "Softmax",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, mul
 from typing import ClassVar
 
 from tatami.backends.base import Array, Backend
@@ -79,6 +79,41 @@ class Concatenate(Layer):
             pieces.append(dy[:, start : start + channels])
             start += channels
         return Backward(tuple(pieces))
+
+
+@dataclass(frozen=True)
+class Multiply(Layer):
+    """y = x₁ · x₂ · …, entry by entry, all of the same shape: a gate, if one of them is a sigmoid.
+
+    >>> Multiply().output_shape((8, 4, 4), (8, 4, 4))
+    (8, 4, 4)
+    """
+
+    kind: ClassVar[str] = "multiply"
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        """Return the common shape."""
+        require_several(self, input_shapes)
+        if len(set(input_shapes)) != 1:
+            raise ShapeError(
+                f"{self.label}: all inputs must have one shape, got {', '.join(map(str, input_shapes))}"
+            )
+        return input_shapes[0]
+
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
+        """Return the product."""
+        return Forward(reduce(mul, inputs), saved={f"x{number}": x for number, x in enumerate(inputs)})
+
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
+        """Return for every input dy times the product of the others: ∂(x₁·x₂·x₃)/∂x₁ = x₂·x₃, no division by x₁."""
+        inputs = [saved[f"x{number}"] for number in range(len(saved))]
+        return Backward(
+            tuple(reduce(mul, inputs[:number] + inputs[number + 1 :], dy) for number in range(len(inputs)))
+        )
 
 
 def require_several(layer: Layer, input_shapes: tuple[Shape, ...]) -> None:
