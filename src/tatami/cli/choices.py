@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from tatami import native
 from tatami.data import DatasetSplits, load
 from tatami.errors import CheckpointError, DataError, SettingError, TatamiError, unknown_name
 from tatami.geometry import Shape
 from tatami.models import MODELS, build
 from tatami.network import Network
 from tatami.optimizers import OPTIMIZERS, Optimizer
+from tatami.program import BACKENDS, Program
 from tatami.schedules import SCHEDULES, Schedule
+from tatami.training.model import Model, load_model
 from tatami.training.run_folder import RunFolder
 
 # The ○× exercise trains on three copies of each of its two images.
@@ -121,10 +124,20 @@ def network_or_model(text: str, input_shape: Shape | None, classes: int | None) 
     """Return the network that a name, a JSON file, a checkpoint or a run folder stands for."""
     path = Path(text).expanduser()
     if text not in MODELS and (path.is_dir() or path.suffix == ".safetensors"):
-        from tatami.training.model import load_model
-
         return load_model(path).network
     return choose_network(text, input_shape, classes)
+
+
+def choose_program(model: Model, options: Mapping[str, Any]) -> Program:
+    """Plan a model for the backend and precision that were asked for, else for those that it was trained with.
+
+    Where the native backend is not built, its models run on the reference backend.
+    """
+    trained_on = model.backend if model.backend != "native" or native.is_built() else "reference"
+    backend = options["backend"] or trained_on
+    same = model.precision in BACKENDS.get(backend, ())
+    precision = options["precision"] or (model.precision if same else "f32")
+    return model.program(backend, precision, options["threads"])
 
 
 def choose_optimizer(name: str, settings: Mapping[str, float | bool | None]) -> Optimizer:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tatami.cli.choices import Source, source_of_run
+from tatami.cli.choices import Source, choose_program, source_of_run
 from tatami.cli.console import Console, percent
 from tatami.cli.options import (
     backend_option,
@@ -22,7 +22,6 @@ from tatami.cli.report import draw_pictures, report_accuracy, report_confusion
 from tatami.errors import CheckpointError, SettingError
 from tatami.training.evaluation import most_confused
 from tatami.training.model import load_model
-from tatami.training.settings import DEFAULT_BACKEND
 
 
 @click.command(epilog="Example: tatami evaluate runs/digits-small_convnet-001")
@@ -47,9 +46,7 @@ def command(model: Path, dataset: str | None, **options: Any) -> None:
     console = Console(machine=options["as_json"])
     trained = load_model(model)
     splits = chosen_source(model, dataset, options).load()
-    program = trained.program(
-        options["backend"] or DEFAULT_BACKEND, options["precision"] or trained.precision, options["threads"]
-    )
+    program = choose_program(trained, options)
     evaluation = trained.evaluate(splits.test, program)
     report_accuracy(console, evaluation, f"{splits.name} test image")
     report_confusion(console, evaluation, trained.class_names)

@@ -6,13 +6,13 @@ from typing import Any
 import click
 import numpy as np
 
+from tatami.cli.choices import choose_program
 from tatami.cli.console import Console
 from tatami.cli.options import backend_option, json_option, precision_option, threads_option
 from tatami.data import read_images
 from tatami.errors import SettingError
 from tatami.losses import SoftmaxCrossEntropy
 from tatami.training.model import load_model
-from tatami.training.settings import DEFAULT_BACKEND
 
 INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 
@@ -43,9 +43,7 @@ def command(model: Path, images: tuple[Path, ...], top: int, invert: str, **opti
     pixels = read_images(
         images, trained.network.input_shape, trained.preprocessing.format, invert=INVERT[invert]
     )
-    program = trained.program(
-        options["backend"] or DEFAULT_BACKEND, options["precision"] or trained.precision, options["threads"]
-    )
+    program = choose_program(trained, options)
     scores = trained.predict(pixels, program)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     # Only a softmax gives probabilities; other outputs are shown as the numbers that they are.

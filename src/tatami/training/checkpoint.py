@@ -182,6 +182,12 @@ def assemble(tensors: Mapping[str, NDArray[Any]], content: Mapping[str, Any]) ->
     groups = grouped(tensors)
     parameters = groups.pop(PARAMETERS, {})
     network.check_parameters(parameters)
+    for name, array in flatten(parameters).items():
+        if array.dtype not in (np.float32, np.float64):
+            raise CheckpointError(
+                f"its parameter {name} is of type {array.dtype}, expected float32 or float64"
+            )
+    parameters = in_order_of(network.parameter_specs, parameters)
     state = groups.pop(STATE, {})
     require_same_shapes("layer state", state, network.initial_state())
     optimizer_state = assemble_optimizer_state(
@@ -190,17 +196,27 @@ def assemble(tensors: Mapping[str, NDArray[Any]], content: Mapping[str, Any]) ->
     class_names = content["class_names"]
     if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
         raise CheckpointError("its class names are not a list of names")
+    if (len(class_names),) != network.output_shape:
+        raise CheckpointError(
+            f"it names {len(class_names)} classes for outputs of shape {network.output_shape}"
+        )
+    position = Position(*(content["position"][name] for name in ("epoch", "batch", "step")))
+    history = History.from_json(content["history"])
+    if len(history) != position.epoch:
+        raise CheckpointError(
+            f"it says that {position.epoch} epochs are done, its history has {len(history)}"
+        )
     return Checkpoint(
         network=network,
-        parameters=in_order_of(network.parameter_specs, parameters),
+        parameters=parameters,
         state=in_order_of(network.initial_state(), state),
         optimizer_state=optimizer_state,
         preprocessing=Preprocessing.from_json(content["preprocessing"]),
         class_names=tuple(class_names),
         settings=settings,
-        position=Position(**content["position"]),
+        position=position,
         sums=RunningSums.from_json(content["sums"]),
-        history=History.from_json(content["history"]),
+        history=history,
         data=dict(content["data"]),
     )
 

@@ -33,6 +33,7 @@ class Model:
         preprocessing: from raw images to the network's input.
         class_names: in the order of the outputs.
         loss: tells what the outputs mean.
+        backend: that it was trained on.
         precision: that it was trained in.
     """
 
@@ -42,6 +43,7 @@ class Model:
     class_names: tuple[str, ...]
     state: Parameters = field(default_factory=dict)
     loss: Loss = field(default_factory=SoftmaxCrossEntropy)
+    backend: str = DEFAULT_BACKEND
     precision: str = "f32"
 
     @classmethod
@@ -54,6 +56,7 @@ class Model:
             preprocessing=checkpoint.preprocessing,
             class_names=checkpoint.class_names,
             loss=checkpoint.settings.loss,
+            backend=checkpoint.settings.backend,
             precision=checkpoint.settings.precision,
         )
 
