@@ -188,7 +188,9 @@ def layer_problem(layer: Layer, shapes: Sequence[Shape], seed: int) -> Problem:
     """Return L = Σ R·forward(inputs) of one layer, as a function of its inputs and parameters."""
     layer.output_shape(*shapes)  # raises where a shape does not fit, before anything is drawn
     ops, key = ReferenceBackend(), RandomKey(seed)
-    inputs = tuple(key.normal(f"{INPUT}{number}", (EXAMPLES, *shape)) for number, shape in enumerate(shapes))
+    inputs = tuple(
+        layer.draw_input(key, f"{INPUT}{number}", (EXAMPLES, *shape)) for number, shape in enumerate(shapes)
+    )
     parameters = {
         name: spec.initializer.draw(spec, name, key) + 0.1 * key.normal(f"{name} shift", spec.shape)
         for name, spec in layer.parameter_specs(*shapes).items()
@@ -201,8 +203,10 @@ def layer_problem(layer: Layer, shapes: Sequence[Shape], seed: int) -> Problem:
     backward = layer.backward(ops, upstream, first.saved, parameters)
     label = layer.name or type(layer).__name__
     names = [INPUT] if len(inputs) == 1 else [f"{INPUT}{number}" for number in range(len(inputs))]
-    tensors = {(label, name): x for name, x in zip(names, inputs, strict=True)}
-    gradients = {(label, name): dx for name, dx in zip(names, backward.dinputs, strict=True)}
+    tensors, gradients = {}, {}
+    if not layer.takes_indices:
+        tensors = {(label, name): x for name, x in zip(names, inputs, strict=True)}
+        gradients = {(label, name): dx for name, dx in zip(names, backward.dinputs, strict=True)}
     tensors |= {(label, name): array for name, array in parameters.items()}
     gradients |= {(label, name): backward.dparameters[name] for name in parameters}
     return Problem(
@@ -215,16 +219,21 @@ def layer_problem(layer: Layer, shapes: Sequence[Shape], seed: int) -> Problem:
 def network_problem(network: Network, loss: Loss | None, seed: int) -> Problem:
     """Return L of a network, through a loss or against a random upstream gradient, as a function of all tensors."""
     key = RandomKey(seed)
-    x = key.normal(INPUT, (EXAMPLES, *network.input_shape))
+    readers = [node.layer for node in network.nodes if INPUT in node.inputs]
+    # Tokens, if somebody reads them; everybody takes those.
+    readers.sort(key=lambda layer: not layer.takes_indices)
+    x = readers[0].draw_input(key, INPUT, (EXAMPLES, *network.input_shape))
     parameters = network.initialize(seed, dtype="float64")
     state = network.initial_state("float64")
     upstream = key.normal("upstream", (EXAMPLES, *network.output_shape))
     measure = UpstreamProduct() if loss is None else loss
-    target = upstream if loss is None else random_target(loss, network.output_shape, key)
+    target = upstream if loss is None else loss.draw_target(key, EXAMPLES, network.output_shape)
     executor = LayerwiseExecutor(network, measure, ReferenceBackend(), "float64")
     step = executor.train_step(parameters, x, target, key, state, keep=True)
-    tensors = {(INPUT, "x"): x}
-    gradients = {(INPUT, "x"): step.value_gradients[INPUT]}
+    tensors, gradients = {}, {}
+    if not readers[0].takes_indices:
+        tensors = {(INPUT, "x"): x}
+        gradients = {(INPUT, "x"): step.value_gradients[INPUT]}
     for layer, named in parameters.items():
         tensors |= {(layer, name): array for name, array in named.items()}
         gradients |= {(layer, name): step.gradients[layer][name] for name in named}
@@ -247,15 +256,6 @@ class UpstreamProduct:
     def gradient(self, ops: Backend, output: Array, target: Array) -> Array:
         """Return R."""
         return target
-
-
-def random_target(loss: Loss, output_shape: Shape, key: RandomKey) -> NDArray[Any]:
-    """Draw targets: class labels if the loss takes them, else numbers of the output's shape."""
-    labels = (key.uniform("target", (EXAMPLES, *output_shape[1:])) * output_shape[0]).astype(np.int64)
-    try:
-        return loss.target(labels, output_shape)
-    except ValueError:
-        return loss.target(key.normal("target", (EXAMPLES, *output_shape)), output_shape)
 
 
 def shapes_of(layer: Layer, input_shapes: Shape | Sequence[Shape] | None) -> list[Shape]:

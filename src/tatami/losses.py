@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from tatami.backends.base import Array, Backend
 from tatami.description import Described
 from tatami.errors import DataError, ShapeError
+from tatami.geometry import Shape
 from tatami.layers.activations import softmax
+from tatami.random import RandomKey
 
 Reduction = Literal["mean", "sum"]
 
@@ -47,6 +49,14 @@ class Loss(Described, family="loss", abstract=True):
     def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
         """Check a batch of targets and bring it into the form that `value` and `gradient` take."""
         raise NotImplementedError
+
+    def draw_target(self, key: RandomKey, examples: int, output_shape: Shape) -> NDArray[Any]:
+        """Return random targets for checks: class labels if the loss takes them, else numbers of the output's shape."""
+        labels = np.floor(key.uniform("target", (examples, *output_shape[1:])) * output_shape[0])
+        try:
+            return self.target(labels.astype(np.int64), output_shape)
+        except ShapeError:
+            return self.target(key.normal("target", (examples, *output_shape)), output_shape)
 
     def value(self, ops: Backend, output: Array, target: Array) -> float:
         """Return the loss of a batch."""

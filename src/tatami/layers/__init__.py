@@ -6,6 +6,7 @@ from tatami.layers.connectivity import LocallyConnected, SeparableConvolution, T
 from tatami.layers.convolution import Convolution
 from tatami.layers.dense import Dense, Flatten
 from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
+from tatami.layers.embedding import Embedding, PaddingMask
 from tatami.layers.merge import Add, Concatenate, Multiply
 from tatami.layers.normalization import (
     BatchNormalization,
@@ -44,6 +45,7 @@ __all__ = [
     "Dense",
     "DropConnect",
     "Dropout",
+    "Embedding",
     "FReLU",
     "Flatten",
     "Forward",
@@ -68,6 +70,7 @@ __all__ = [
     "Multiply",
     "PReLU",
     "Pad",
+    "PaddingMask",
     "Permute",
     "ReLU",
     "Recurrent",

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tatami.backends.base import Array, Backend
 from tatami.description import Described
 from tatami.errors import ShapeError
@@ -54,6 +57,8 @@ class Layer(Described, family="layer", abstract=True):
 
     name: str = field(default="", kw_only=True)
     kind: ClassVar[str] = "layer"
+    # Whether the inputs are numbers of things (tokens), not quantities: they have no derivative.
+    takes_indices: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
@@ -83,6 +88,10 @@ class Layer(Described, family="layer", abstract=True):
     ) -> Backward:
         """Compute the gradients from dy, the gradient of the loss with respect to the output."""
         raise NotImplementedError
+
+    def draw_input(self, key: RandomKey, stream: str, shape: Shape) -> NDArray[np.float64]:
+        """Return a random input that the layer can take, (N, *shape), for checks."""
+        return key.normal(stream, shape)
 
     def window(self, *input_shapes: Shape) -> Geometry | None:
         """Return the window that this layer moves over its input, if it has one."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tatami.backends.base import Array, Backend
 from tatami.errors import SettingError
 from tatami.geometry import (
+    LARGEST_SIZE,
     Padding,
     Pairs,
     PerAxis,
@@ -38,11 +39,17 @@ class Resampling(Layer, abstract=True):
     def matrices(self, size: Shape) -> list[Matrix]:
         """Return A (outputs, inputs) for every spatial axis of an input of a size."""
 
+    @abstractmethod
+    def output_sizes(self, size: Shape) -> Shape:
+        """Return the spatial size of the output, or raise if the settings do not fit to the input's."""
+
     def output_shape(self, *input_shapes: Shape) -> Shape:
         """Return (C, *output_size)."""
         shape = only_input(self, input_shapes)
         require_spatial(self, shape)
-        return (shape[0], *(len(matrix) for matrix in self.matrices(shape[1:])))
+        sizes = self.output_sizes(shape[1:])
+        check_positive(sizes, "output size", self.label)
+        return (shape[0], *sizes)
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
@@ -96,12 +103,14 @@ class Pad(Resampling):
     def pairs(self, rank: int) -> Pairs:
         """Return (before, after) for each axis."""
         pairs = resolve_padding(self.padding, (1,) * rank, (1,) * rank, self.label)
-        if any(side < 0 for pair in pairs for side in pair):
-            raise SettingError(f"{self.label}: padding must be at least 0, got {self.padding}")
+        if any(not 0 <= side <= LARGEST_SIZE for pair in pairs for side in pair):
+            raise SettingError(
+                f"{self.label}: padding must be whole numbers from 0 to {LARGEST_SIZE}, got {self.padding}"
+            )
         return pairs
 
-    def matrices(self, size: Shape) -> list[Matrix]:
-        """Return for each axis a matrix whose row i has a 1 where output i comes from."""
+    def output_sizes(self, size: Shape) -> Shape:
+        """Return n + before + after for each axis."""
         pairs = self.pairs(len(size))
         furthest = {"reflect": [n - 1 for n in size], "circular": list(size)}.get(self.mode)
         if furthest and any(max(pair) > most for pair, most in zip(pairs, furthest, strict=True)):
@@ -109,6 +118,11 @@ class Pad(Resampling):
                 f"{self.label}: mode {self.mode!r} can pad by at most {furthest} for an input of size {list(size)}, "
                 f"got {[list(pair) for pair in pairs]}"
             )
+        return tuple(n + before + after for n, (before, after) in zip(size, pairs, strict=True))
+
+    def matrices(self, size: Shape) -> list[Matrix]:
+        """Return for each axis a matrix whose row i has a 1 where output i comes from."""
+        pairs = self.pairs(len(size))
         return [padding_matrix(n, pair, self.mode) for n, pair in zip(size, pairs, strict=True)]
 
     def forward(
@@ -160,10 +174,19 @@ class Upsample(Resampling):
         if self.align_corners and self.mode != "linear":
             raise SettingError(f"{self.label}: align_corners needs mode 'linear', got {self.mode!r}")
 
+    def factors(self, rank: int) -> Shape:
+        """Return f for each axis."""
+        factors = per_axis(self.factor, rank, "factor", self.label)
+        check_positive(factors, "factor", self.label)
+        return factors
+
+    def output_sizes(self, size: Shape) -> Shape:
+        """Return f·n for each axis."""
+        return tuple(n * factor for n, factor in zip(size, self.factors(len(size)), strict=True))
+
     def matrices(self, size: Shape) -> list[Matrix]:
         """Return the weights of the neighbours for each axis."""
-        factors = per_axis(self.factor, len(size), "factor", self.label)
-        check_positive(factors, "factor", self.label)
+        factors = self.factors(len(size))
         matrices = []
         for n, factor in zip(size, factors, strict=True):
             positions = np.arange(n * factor)
@@ -197,6 +220,10 @@ class AdaptiveAveragePool(Resampling):
 
     output_size: PerAxis
     kind: ClassVar[str] = "pool"
+
+    def output_sizes(self, size: Shape) -> Shape:
+        """Return m for each axis."""
+        return per_axis(self.output_size, len(size), "output_size", self.label)
 
     def matrices(self, size: Shape) -> list[Matrix]:
         """Return for each axis 1 / |window| where the window sees."""
