@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tatami.backends.base import Backend
 from tatami.errors import UnknownNameError, unknown_name
-from tatami.network import Parameters
+from tatami.network import INPUT, Parameters
 from tatami.random import RandomKey
 
 Values = Mapping[str, NDArray[Any]]
@@ -115,7 +115,8 @@ class Executor(Protocol):
 def first_not_finite(step: Step) -> str | None:
     """Say where NaN or infinity first appears in a kept step, or return None.
 
-    Forward values are searched in the order of the network, then the loss, then gradients from the loss backward.
+    Forward values are searched in the order of the network, then the loss, then gradients from the loss backward. Of a
+    step that was not kept only the loss and the parameters' gradients can be searched.
 
     >>> step = Step(1.0, np.zeros(1), {}, values={"input": np.zeros(2), "conv1": np.array([1.0, np.nan])})
     >>> first_not_finite(step)
@@ -124,22 +125,23 @@ def first_not_finite(step: Step) -> str | None:
     for name, array in step.values.items():
         where = not_finite_entry(array)
         if where:
-            return (
-                f"the network's input ({where})"
-                if name == "input"
-                else f"the output of layer {name!r} ({where})"
-            )
+            return f"{spoken(name)} ({where})"
     if not np.isfinite(step.loss):
         return f"the loss ({step.loss})"
-    for name in reversed(list(step.values)):
-        where = not_finite_entry(step.value_gradients[name])
+    for name in reversed(list(step.values) or list(step.gradients)):
+        where = not_finite_entry(step.value_gradients[name]) if name in step.value_gradients else ""
         if where:
-            return f"the gradient of the output of layer {name!r} ({where})"
+            return f"the gradient of {spoken(name)} ({where})"
         for parameter, gradient in step.gradients.get(name, {}).items():
             where = not_finite_entry(gradient)
             if where:
                 return f"the gradient of {name}.{parameter} ({where})"
     return None
+
+
+def spoken(name: str) -> str:
+    """Say what a kept value is."""
+    return "the network's input" if name == INPUT else f"the output of layer {name!r}"
 
 
 def not_finite_entry(array: NDArray[Any]) -> str:
