@@ -326,6 +326,18 @@ def test_infinity_is_traced_back_to_where_it_began(network, data, tmp_path):
     assert messages[0] == messages[1]
 
 
+def test_infinity_in_the_optimizer_alone_is_noticed(network, data, tmp_path):
+    """Adam's mean square overflows while gradients, weights and loss are still finite."""
+    bright = data.train.images.astype(np.float64) * 1e20
+    with pytest.raises(NotFiniteError, match="the update of optimizer slot 'mean_square' of dense1.weight"):
+        train(
+            network,
+            replace(data.train, images=bright),
+            out=tmp_path / "run",
+            **{**SETTINGS, "optimizer": Adam(1e-30)},
+        )
+
+
 def test_infinity_without_a_folder(network, data):
     with pytest.raises(NotFiniteError, match="first appears in"):
         train(network, data, **exploding(1e12))

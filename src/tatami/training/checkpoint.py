@@ -102,22 +102,30 @@ def flatten(nested: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArr
     return {f"{layer}.{name}": array for layer, named in nested.items() for name, array in named.items()}
 
 
-def first_not_finite_parameter(parameters: Mapping[str, Mapping[str, NDArray[Any]]]) -> str | None:
-    """Return 'layer.parameter' of the first array that holds NaN or infinity, or None."""
-    for name, array in flatten(parameters).items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return name
+def first_not_finite_array(
+    parameters: Parameters, state: Parameters, optimizer_state: OptimizerState
+) -> str | None:
+    """Return what the first array is called that holds NaN or infinity, or None.
+
+    Slots of the optimiser count too: an infinite mean square would stop a weight for ever without a word.
+    """
+    groups = {"": parameters, "state ": state}
+    groups.update({f"optimizer slot {slot!r} of ": arrays for slot, arrays in optimizer_state.slots.items()})
+    for group, nested in groups.items():
+        for name, array in flatten(nested).items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                return f"{group}{name}"
     return None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, keep_previous: bool = True) -> None:
-    """Write a checkpoint durably; weights that are not finite are never written.
+    """Write a checkpoint durably; one that is not finite is never written.
 
     Raises:
-        NotFiniteError: a parameter holds NaN or infinity.
+        NotFiniteError: an array holds NaN or infinity.
         CheckpointError: the file cannot be written; the earlier one is intact.
     """
-    broken = first_not_finite_parameter(checkpoint.parameters)
+    broken = first_not_finite_array(checkpoint.parameters, checkpoint.state, checkpoint.optimizer_state)
     if broken is not None:
         raise NotFiniteError(f"{broken} holds NaN or infinity; {path} was not written")
     write_checkpoint_file(path, tensors_of(checkpoint), content_of(checkpoint), keep_previous=keep_previous)

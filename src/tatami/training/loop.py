@@ -19,7 +19,7 @@ from tatami.program import Program, TrainingSession
 from tatami.training.checkpoint import (
     Checkpoint,
     Position,
-    first_not_finite_parameter,
+    first_not_finite_array,
     load_checkpoint,
     save_checkpoint,
 )
@@ -196,7 +196,7 @@ class Trainer:
             sums=self.sums,
             history=self.history,
         )
-        if first_not_finite_parameter(checkpoint.parameters):
+        if first_not_finite_array(checkpoint.parameters, checkpoint.state, checkpoint.optimizer_state):
             self.stop_not_finite()
         self.checkpoint = checkpoint
         return checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 
 from tatami.errors import NotFiniteError
 from tatami.program import Program, TrainingSession, first_not_finite
-from tatami.training.checkpoint import Checkpoint, first_not_finite_parameter
+from tatami.training.checkpoint import Checkpoint, first_not_finite_array
 from tatami.training.plan import PlannedStep
 
 REMEDY = (
@@ -38,7 +38,7 @@ def find_first_not_finite(
     for planned in steps:
         parameters, state = session.parameters, session.state
         result = session.step(planned.images, planned.labels, planned.key, planned.learning_rate)
-        broken = first_not_finite_parameter(session.parameters)
+        broken = first_not_finite_array(session.parameters, session.state, session.optimizer_state)
         if np.isfinite(result.loss) and broken is None:
             continue
         step = program.train_step(
