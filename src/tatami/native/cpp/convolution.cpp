@@ -102,6 +102,21 @@ public:
             if (plan.trains()) {
                 code_image = y.size[1] * y.size[2] * y.stride;
                 code_base = plan.reserve_codes(code_image);
+                // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
+                const Index pixels = y.size[1] * y.size[2];
+                sparse = joined && x.image < (Index{1} << 30);
+                sparse_input = wants_input_gradient && w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} &&
+                               w.dilation == Size{1, 1, 1};
+                padded_run = round_up(segments[0].length, lanes);
+                plan.need_scratch(settings.shape.channels * (2 * pixels + 1) + 64);
+                if (sparse_input) {
+                    window.channels = x.channels;
+                    window.stride = round_up(x.channels, lanes);
+                    window.size = {1, x.size[1] + w.before[1] + w.after[1], x.size[2] + w.before[2] + w.after[2]};
+                    window.arrange();
+                    plan.need_scratch(window.image + 64);
+                    winner_weight = plan.reserve(settings.shape.channels * 9 * window.stride);
+                }
                 Tensor full;
                 full.channels = settings.shape.channels;
                 full.stride = y.stride;
@@ -112,7 +127,9 @@ public:
             }
         }
         if (plan.trains()) {
-            partial_weight = plan.reserve_partial(parameter(0).padded);
+            partial_weight =
+                plan.reserve_partial(sparse ? settings.shape.channels * static_cast<Index>(segments.size()) * padded_run
+                                            : parameter(0).padded);
             partial_bias = plan.reserve_partial(parameter(1).padded);
             if (wants_input_gradient) prepare_phases();
         }
@@ -122,6 +139,18 @@ public:
         if (!plan.trains() || !wants_input_gradient || depthwise) return;
         const float* const weight = plan.weights(convolution, 0, "weight");
         const Index width = 2 * lanes;
+        if (sparse_input) {
+            const Index channels = group_channels;
+            for (const Panel& panel : plan_panels())
+                for (Index tap = 0; tap < 9; ++tap)
+                    for (Index c = 0; c < channels; c += lanes)
+                        plan.kernels.transpose(weight + panel.weight + (tap * channels + c) * panel.vectors * lanes,
+                                               panel.vectors * lanes,
+                                               plan.arena() + winner_weight +
+                                                   ((c / lanes * settings.shape.channels + panel.first) * 9 + tap) * lanes,
+                                               9 * lanes, std::min<Index>(lanes, channels - c), panel.columns);
+            return;
+        }
         for (const Phase& phase : phases)
             for (Index g = 0; g < settings.groups; ++g)
                 for (std::size_t t = 0; t < phase.taps.size(); ++t)
@@ -199,12 +228,15 @@ public:
     void backward(Index n, int thread, Index chunk, bool first_image) override {
         const Tensor& du = pool ? *full_gradient : plan.gradient(node);
         float* const gradient = plan.image(du, n, thread);
+        if (sparse) winners_weight_gradient(n, thread, chunk, !first_image);
+        if (sparse_input) winners_input_gradient(n, thread);
+        if (sparse && (sparse_input || !wants_input_gradient)) return;
         if (pool)
             unpool(n, thread, gradient);
         else if (relu)
             through_relu(n, thread, gradient);
-        weight_gradient(n, thread, chunk, !first_image, du, gradient);
-        if (wants_input_gradient) input_gradient(n, thread, du, gradient);
+        if (!sparse) weight_gradient(n, thread, chunk, !first_image, du, gradient);
+        if (wants_input_gradient && !sparse_input) input_gradient(n, thread, du, gradient);
     }
 
     void add_up(Index used_chunks) override {
@@ -212,6 +244,10 @@ public:
             const Parameter& p = parameter(which);
             if (p.count == 0) continue;
             float* const total = plan.weights(convolution, 1, which == 0 ? "weight" : "bias");
+            if (sparse && which == 0) {
+                add_up_winners(used_chunks, total);
+                continue;
+            }
             const Index offset = which == 0 ? partial_weight : partial_bias;
             constexpr Index block = 2048;
             const Index blocks = (p.padded + block - 1) / block;
@@ -315,6 +351,84 @@ private:
             pair.upper = full + du.origin + 2 * h * du.step[1];
             pair.lower = pair.upper + du.step[1];
             plan.kernels.unpool_pair(pair);
+        }
+    }
+
+    void winners_weight_gradient(Index n, int thread, Index chunk, bool accumulate) {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        const Tensor& dy = plan.gradient(node);
+        const Index pixels = y.size[1] * y.size[2];
+        SparseWeightGradient job{};
+        job.code = plan.codes(code_base, n, code_image);
+        job.code_stride = y.stride;
+        job.dy = plan.image(dy, n, thread) + dy.origin;
+        job.dy_stride = dy.step[2];
+        job.dy_line = dy.step[1];
+        job.pooled_height = y.size[1];
+        job.pooled_width = y.size[2];
+        job.channels = settings.shape.channels;
+        job.input = plan.image(x, n, thread) + first_tap;
+        job.input_stride = settings.window.stride[2] * x.step[2];
+        job.input_line = settings.window.stride[1] * x.step[1];
+        job.segments = segments.data();
+        job.segment_count = static_cast<Index>(segments.size());
+        job.dweight = plan.partial(chunk) + partial_weight;
+        job.padded_run = padded_run;
+        job.dbias = settings.bias ? plan.partial(chunk) + partial_bias : nullptr;
+        job.accumulate = accumulate;
+        job.values = plan.scratch(thread);
+        job.offsets = reinterpret_cast<std::int32_t*>(job.values + job.channels * pixels);
+        job.counts = job.offsets + job.channels * pixels;
+        plan.kernels.sparse_weight_gradient(job);
+    }
+
+    // Filters × rows × padded row, summed over the chunks, into the weights' own arrangement.
+    void add_up_winners(Index used_chunks, float* total) {
+        const Index rows = static_cast<Index>(segments.size());
+        const Index filter_floats = rows * padded_run;
+        const auto& panels = plan_panels();
+        parallel_for(plan.running_threads(), static_cast<Index>(panels.size()), 1, [&](Index i, int) {
+            const Panel& panel = panels[static_cast<std::size_t>(i)];
+            float* const sum = plan.partial(0) + partial_weight + panel.first * filter_floats;
+            for (Index chunk = 1; chunk < used_chunks; ++chunk)
+                plan.kernels.add(plan.partial(chunk) + partial_weight + panel.first * filter_floats, sum,
+                                 panel.columns * filter_floats);
+            for (Index row = 0; row < rows; ++row)
+                plan.kernels.transpose(sum + row * padded_run, filter_floats,
+                                       total + panel.weight + row * segments[0].length * panel.vectors * lanes,
+                                       panel.vectors * lanes, panel.columns, segments[0].length);
+        });
+    }
+
+    void winners_input_gradient(Index n, int thread) {
+        const Tensor& dx = plan.gradient(input);
+        const Tensor& dy = plan.gradient(node);
+        const WindowSettings& w = settings.window;
+        float* const bordered = plan.scratch(thread);
+        std::fill_n(bordered, window.image, 0.0f);
+        SparseInputGradient job{};
+        job.code = plan.codes(code_base, n, code_image);
+        job.code_stride = dy.stride;
+        job.dy = plan.image(dy, n, thread) + dy.origin;
+        job.dy_stride = dy.step[2];
+        job.dy_line = dy.step[1];
+        job.pooled_height = dy.size[1];
+        job.pooled_width = dy.size[2];
+        job.channels = settings.shape.channels;
+        job.weight = plan.arena() + winner_weight;
+        job.input_vectors = window.stride / lanes;
+        job.window = bordered;
+        job.pixel = window.step[2];
+        job.line = window.step[1];
+        plan.kernels.sparse_input_gradient(job);
+        float* const to = plan.image(dx, n, thread) + dx.origin;
+        for (Index h = 0; h < dx.size[1]; ++h) {
+            const float* const from = bordered + (h + w.before[1]) * window.step[1] + w.before[2] * window.step[2];
+            if (accumulate_input)
+                plan.kernels.add(from, to + h * dx.step[1], dx.size[2] * dx.stride);
+            else
+                std::copy_n(from, dx.size[2] * dx.stride, to + h * dx.step[1]);
         }
     }
 
@@ -452,6 +566,9 @@ private:
     Index partial_weight = 0, partial_bias = 0;
     Index code_base = 0, code_image = 0;
     Tensor* full_gradient = nullptr;
+    bool sparse = false, sparse_input = false;  // gradients from the winners alone
+    Index padded_run = 0, winner_weight = 0;
+    Tensor window;
 };
 
 const std::vector<Panel>& Convolution::plan_panels() const { return plan.panels(convolution); }

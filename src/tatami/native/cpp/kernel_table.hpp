@@ -125,24 +125,39 @@ struct UnpoolPair {
     Index channels;
 };
 
-// Winners' gradients of one image, sorted by channel or by pixel; see sparse_gradient.hpp.
-struct SparseGradient {
-    const std::uint8_t* code;  // pooled pixels × stride
-    const float* dy;           // pooled gradient
+// Weight gradient from the winners of fused pooling alone; see sparse_gradient.hpp.
+struct SparseWeightGradient {
+    const std::uint8_t* code;  // pooled pixels × code_stride
+    Index code_stride;
+    const float* dy;  // pooled gradient
     Index dy_stride, dy_line;
     Index pooled_height, pooled_width;
-    Index channels, code_stride;
-    // convolution: kernel rows × one run of kernel_width · input channels floats
-    const float* input;  // weight gradient: the image, at the first tap of output pixel (0, 0)
-    float* dx;           // input gradient: the same place of the gradient
-    Index line, pixel;   // floats between lines and pixels of input or dx
-    Index kernel_height, run;
-    const float* weight;  // input gradient: channels × kernel_height × padded run
-    float* dweight;       // weight gradient: channels × kernel_height × padded run
+    Index channels;
+    const float* input;              // at the first tap of output pixel (0, 0)
+    Index input_stride, input_line;  // floats between the windows of neighbouring output pixels and rows
+    const Segment* segments;         // rows of the window, all of one length
+    Index segment_count;
+    float* dweight;  // channels × segments × padded_run
     Index padded_run;
+    float* dbias;
     bool accumulate;
-    float* values;          // scratch: 4 · channels or pixels floats
-    std::int32_t* entries;  // scratch of the same length
+    std::int32_t* offsets;  // scratch: channels × pooled pixels
+    float* values;          // likewise
+    std::int32_t* counts;   // channels
+};
+
+// Input gradient of a 3×3 convolution from the winners of fused pooling alone; see sparse_gradient.hpp.
+struct SparseInputGradient {
+    const std::uint8_t* code;
+    Index code_stride;
+    const float* dy;
+    Index dy_stride, dy_line;
+    Index pooled_height, pooled_width;
+    Index channels;
+    const float* weight;  // vectors of input channels × channels × 9 × lanes
+    Index input_vectors;
+    float* window;  // dx with its border: zero at the start
+    Index pixel, line;
 };
 
 // Winograd's F(2×2, 3×3) convolution of one image; see winograd.hpp.
@@ -198,8 +213,8 @@ struct Kernels {
     void (*lp_pool_gradient)(const PoolingGradient&);
     void (*pool_pair)(const PoolPair&);
     void (*unpool_pair)(const UnpoolPair&);
-    void (*sparse_weight_gradient)(const SparseGradient&);
-    void (*sparse_input_gradient)(const SparseGradient&);
+    void (*sparse_weight_gradient)(const SparseWeightGradient&);
+    void (*sparse_input_gradient)(const SparseInputGradient&);
     void (*winograd)(const Winograd&);
     void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, Index panels);
     void (*activate)(Activation, const float* x, float* y, Index count);

@@ -121,6 +121,21 @@ TATAMI_INLINE Vector load_partial(const float* from, int count) {
 #endif
 }
 
+// One bit for each lane of a comparison's result.
+TATAMI_INLINE std::uint32_t bits_of(Integers mask) {
+#if defined(__AVX512DQ__)
+    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask));
+#elif defined(__AVX2__)
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#elif defined(__SSE2__)
+    return static_cast<std::uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(mask)));
+#else
+    std::uint32_t bits = 0;
+    for (int lane = 0; lane < lanes; ++lane) bits |= (mask[lane] != 0 ? 1u : 0u) << lane;
+    return bits;
+#endif
+}
+
 // e^x to about 1e-7 relative: x = n·ln 2 + r with |r| <= ln 2 / 2, a polynomial in r (Cephes, Moshier 1989), times 2^n.
 TATAMI_INLINE Vector exponential(Vector x) {
     const Vector highest = broadcast(88.37f), lowest = broadcast(-87.33f);
