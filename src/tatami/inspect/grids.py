@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_ROWS, MOST_FILTERS, MOST_CHANNELS = 64, 16, 16
+
 
 def plane(values: NDArray[Any]) -> NDArray[Any]:
     """Return one map as a plane (rows, columns): a line becomes a row, a volume its slices side by side.
@@ -61,16 +63,18 @@ def tile(planes: NDArray[Any], columns: int | None = None, gap: int = 1) -> NDAr
     return grid
 
 
-def filter_grid(filters: NDArray[Any], most_filters: int = 64, most_channels: int = 32) -> NDArray[Any]:
-    """Arrange filters (K, C, *kernel) on a plane: one channel as a square grid, several as a row for each filter.
+def filter_grid(filters: NDArray[Any]) -> NDArray[Any]:
+    """Arrange filters (K, C, *kernel) on a plane, so many as can be told apart.
+
+    Filters of one channel make a square grid, others a row for each filter, with a column for each channel; those of a
+    dense layer, (K, features), are the rows of a matrix.
 
     >>> filter_grid(np.ones((16, 1, 3, 3))).shape, filter_grid(np.ones((4, 8, 3, 3))).shape
     ((15, 15), (15, 31))
     """
-    shown = filters[:most_filters]
-    if shown.ndim == 2:
-        return shown[:, :most_channels] if shown.shape[1] <= most_channels else shown
-    if shown.shape[1] == 1:
-        return tile(shown[:, 0])
-    shown = shown[:, :most_channels]
+    if filters.ndim == 2:
+        return filters[:MOST_ROWS]
+    if filters.shape[1] == 1:
+        return tile(filters[:MOST_ROWS, 0])
+    shown = filters[:MOST_FILTERS, :MOST_CHANNELS]
     return tile(shown.reshape(-1, *shown.shape[2:]), columns=shown.shape[1])

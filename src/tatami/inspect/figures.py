@@ -1,0 +1,311 @@
+"""Figures of a network and of a run, drawn with matplotlib (extra ``plot``): each function returns a Figure.
+
+Save one with ``figure.savefig("filters.png")``; in a notebook it shows itself. For pages `figure_svg` turns a figure
+into SVG that follows the page's light or dark colours.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.errors import import_extra
+from tatami.inspect.activations import Spread
+from tatami.inspect.calibration import Calibration
+from tatami.inspect.colours import GREY as GREY_SCALE, HEAT, INK_ON_PAPER, SIGNED
+from tatami.inspect.grids import filter_grid, picture, plane, tile
+from tatami.inspect.markup import Markup
+from tatami.inspect.methods import METHODS
+from tatami.inspect.pictures import BLUE, GREY, INK, ORANGE, PURPOSE, draw_pair, new_figure, shorten, styled
+from tatami.training.history import History
+
+SMALL = (4.6, 2.7)
+MOST_MAPS = 64
+HEAT_OVER_IMAGE = 0.6
+# Colours of matplotlib's lines and texts -> what the page's style sheet calls them.
+PAGE_COLOURS = {INK: "var(--ink)", GREY: "var(--soft)", "#e5e7eb": "var(--grid)"}
+
+
+def filters_figure(filters: NDArray[Any], title: str = "") -> Any:
+    """Draw filters (K, C, *kernel) as a grid: red positive, blue negative, white zero.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    return grid_figure(
+        filter_grid(filters), SIGNED, title or "Filters, each divided by its largest magnitude"
+    )
+
+
+def maps_figure(maps: NDArray[Any], title: str = "") -> Any:
+    """Draw the maps (C, *spatial) that a layer makes of one example, all on one scale."""
+    if maps.ndim == 1:
+        return grid_figure(plane(maps), GREY_SCALE if maps.min() >= 0 else SIGNED, title)
+    scale = GREY_SCALE if maps.min() >= 0 else SIGNED
+    return grid_figure(tile(maps[:MOST_MAPS]), scale, title)
+
+
+def grid_figure(grid: NDArray[Any], scale: str, title: str) -> Any:
+    """Draw a plane of numbers with its colour scale."""
+    height, width = grid.shape
+    across = float(np.clip(width / 14, 3.2, 10))
+    down = float(np.clip(across * height / width, 0.5, 14))
+    with styled():
+        figure = new_figure(across + 0.9, down + 0.5)
+        axes = figure.subplots()
+        axes.set_axis_off()
+        largest = float(np.nanmax(np.abs(grid))) or 1.0
+        span = {"vmin": -largest, "vmax": largest} if scale == SIGNED else {}
+        shown = axes.imshow(np.ma.masked_invalid(grid), cmap=scale, interpolation="nearest", **span)
+        bar = figure.colorbar(shown, ax=axes, shrink=0.9, pad=0.02, aspect=24)
+        bar.outline.set_visible(False)
+        axes.set_title(title)
+    return figure
+
+
+def attribution_figure(
+    example: NDArray[Any], maps: Mapping[str, NDArray[Any]], title: str = "", *, as_ink: bool = False
+) -> Any:
+    """Draw an example and heat maps over it, one for each method.
+
+    Args:
+        example: (C, *spatial) or (features,).
+        maps: name of a method of `METHODS` → map (*spatial).
+        title: stands above the figure.
+        as_ink: draw the example's large numbers dark, like ink on paper.
+    """
+    shown = picture(example)
+    columns = min(len(maps) + 1, 5)
+    rows = -(-(len(maps) + 1) // columns)
+    with styled():
+        figure = new_figure(2.05 * columns, 2.3 * rows + (0.35 if title else 0.0))
+        panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+        for axes in panels:
+            axes.set_axis_off()
+        draw_example(panels[0], shown, as_ink=as_ink)
+        panels[0].set_title("Input", loc="center")
+        for axes, (name, values) in zip(panels[1:], maps.items(), strict=False):
+            draw_heat(axes, plane(values), signed=METHODS[name].signed)
+            draw_outline(axes, shown)
+            axes.set_title(METHODS[name].title, loc="center")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def draw_example(axes: Any, shown: NDArray[Any], *, as_ink: bool) -> None:
+    """Draw an example in its own colours or in greys."""
+    low, high = float(shown.min()), float(shown.max())
+    axes.imshow((shown - low) / ((high - low) or 1.0), cmap=INK_ON_PAPER if as_ink else GREY_SCALE)
+
+
+def draw_heat(axes: Any, values: NDArray[Any], *, signed: bool) -> None:
+    """Draw a map: red for and blue against, or the brighter the stronger."""
+    largest = float(np.abs(values).max()) or 1.0
+    low = -largest if signed else 0.0
+    axes.imshow(values, cmap=SIGNED if signed else HEAT, vmin=low, vmax=largest, interpolation="nearest")
+
+
+def draw_outline(axes: Any, shown: NDArray[Any]) -> None:
+    """Draw the outline of what stands out in the example, so that one sees where a map lies on it."""
+    grey = shown.mean(axis=2) if shown.ndim == 3 else shown
+    if min(grey.shape) < 2 or grey.min() == grey.max():
+        return
+    middle = (float(grey.min()) + float(grey.max())) / 2
+    axes.contour(grey, levels=[middle], colors=[GREY], linewidths=0.8)
+
+
+def examples_figure(
+    examples: Sequence[NDArray[Any]], captions: Sequence[str], title: str = "", *, as_ink: bool = False
+) -> Any:
+    """Draw examples side by side with a caption under each."""
+    columns = min(max(len(examples), 1), 8)
+    rows = max(1, -(-len(examples) // columns))
+    with styled():
+        figure = new_figure(max(1.3 * columns, 3.4), 1.6 * rows + 0.4)
+        panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+        for axes in panels:
+            axes.set_axis_off()
+        for axes, example, caption in zip(panels, examples, captions, strict=False):
+            draw_example(axes, picture(example), as_ink=as_ink)
+            axes.set_title(shorten(caption, 16), loc="center", fontsize=8, pad=3)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def curves_figure(history: History, title: str = "") -> Any:
+    """Draw loss, accuracy and learning rate over the epochs."""
+    with styled():
+        figure = new_figure(12, 3.4)
+        loss, accuracy, rate = figure.subplots(1, 3)
+        draw_loss(loss, history)
+        draw_accuracy(accuracy, history)
+        draw_learning_rate(rate, history)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def loss_figure(history: History) -> Any:
+    """Draw the loss over the epochs."""
+    with styled():
+        figure = new_figure(*SMALL)
+        draw_loss(figure.subplots(), history)
+    return figure
+
+
+def accuracy_figure(history: History) -> Any:
+    """Draw the accuracy over the epochs."""
+    with styled():
+        figure = new_figure(*SMALL)
+        draw_accuracy(figure.subplots(), history)
+    return figure
+
+
+def learning_rate_figure(history: History) -> Any:
+    """Draw the learning rate at the end of every epoch."""
+    with styled():
+        figure = new_figure(*SMALL)
+        draw_learning_rate(figure.subplots(), history)
+    return figure
+
+
+def draw_loss(axes: Any, history: History) -> None:
+    """Draw training and validation loss, on a logarithmic axis where they fall far."""
+    losses = history.column("loss")
+    draw_pair(axes, history.column("epoch"), losses, history.column("validation_loss"))
+    positive = [value for value in losses if value > 0]
+    if positive and max(positive) > 20 * min(positive):
+        plain_logarithm(axes)
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_title("Loss")
+    axes.legend(loc="upper right")
+
+
+def plain_logarithm(axes: Any) -> None:
+    """Make the y axis logarithmic, with plain numbers."""
+    ticker = import_extra("matplotlib.ticker", "plot", PURPOSE)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def draw_accuracy(axes: Any, history: History) -> None:
+    """Draw training and validation accuracy in percent."""
+    validation = [None if value is None else 100 * value for value in history.column("validation_accuracy")]
+    training = [100 * value for value in history.column("accuracy")]
+    draw_pair(axes, history.column("epoch"), training, validation)
+    axes.set_title("Accuracy in %")
+    axes.legend(loc="lower right")
+
+
+def draw_learning_rate(axes: Any, history: History) -> None:
+    """Draw the learning rate."""
+    epochs = history.column("epoch")
+    draw_pair(axes, epochs, history.column("learning_rate"), [None] * len(epochs))
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+    axes.set_title("Learning rate")
+
+
+def calibration_figure(curve: Calibration) -> Any:
+    """Draw how often the model is right against how sure it is; the diagonal is a model that knows itself."""
+    filled = curve.counts > 0
+    middles = (curve.edges[:-1] + curve.edges[1:]) / 2
+    width = float(curve.edges[1] - curve.edges[0])
+    with styled():
+        figure = new_figure(*SMALL)
+        axes = figure.subplots()
+        axes.bar(
+            100 * middles[filled],
+            100 * curve.accuracy[filled],
+            94 * width,
+            color=BLUE,
+            alpha=0.75,
+            label="right",
+        )
+        axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
+        axes.plot(
+            100 * curve.confidence[filled], 100 * curve.accuracy[filled], color=ORANGE, marker="o", markersize=3.5,
+            linestyle="none", label="mean confidence",
+        )  # fmt: skip
+        for middle, accuracy, count in zip(
+            middles[filled], curve.accuracy[filled], curve.counts[filled], strict=True
+        ):
+            axes.annotate(
+                f"{count}", (100 * middle, 100 * accuracy), xytext=(0, 2), textcoords="offset points",
+                ha="center", fontsize=7,
+            )  # fmt: skip
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 108)
+        axes.set_xlabel("confidence in %")
+        axes.set_title(f"Right in %, error of calibration {100 * curve.error:.1f} %")
+        figure.legend(loc="outside lower center", ncols=3, fontsize=7.5)
+    return figure
+
+
+def histograms_figure(spreads: Mapping[str, Spread], title: str = "", columns: int = 3) -> Any:
+    """Draw how the outputs of each layer are spread, one panel for each."""
+    rows = -(-len(spreads) // columns)
+    with styled():
+        figure = new_figure(3.3 * columns, 1.9 * rows + (0.35 if title else 0))
+        panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+        for axes in panels[len(spreads) :]:
+            axes.set_axis_off()
+        for axes, (name, spread) in zip(panels, spreads.items(), strict=False):
+            draw_spread(axes, name, spread)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def spread_figure(name: str, spread: Spread) -> Any:
+    """Draw how the outputs of one layer are spread."""
+    with styled():
+        figure = new_figure(3.3, 1.9)
+        draw_spread(figure.subplots(), name, spread)
+    return figure
+
+
+def draw_spread(axes: Any, name: str, spread: Spread) -> None:
+    """Draw one histogram, its height the share of the outputs."""
+    shares = 100 * spread.counts / max(1, int(spread.counts.sum()))
+    axes.bar(spread.edges[:-1], shares, np.diff(spread.edges), align="edge", color=BLUE)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100 %"])
+    axes.set_ylim(0, 110)
+    zeros = f", {100 * spread.zeros:.0f} % zero" if spread.zeros >= 0.005 else ""
+    axes.set_title(f"{shorten(name, 14)}: {spread.mean:.2f} ± {spread.deviation:.2f}{zeros}", fontsize=9)
+
+
+def figure_svg(figure: Any, label: str) -> Markup:
+    """Return a figure as an SVG element for a page: as wide as its place, in the page's colours, its texts as texts.
+
+    Args:
+        figure: of matplotlib.
+        label: what it shows, for those who cannot see it.
+    """
+    matplotlib = import_extra("matplotlib", "plot", PURPOSE)
+    buffer = io.StringIO()
+    # A fixed salt and no date: the same figure gives the same text.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tatami"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    drawing = text[text.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r"<style[^>]*>.*?</style>", "", drawing, flags=re.DOTALL)
+    head = re.match(r"<svg[^>]*>", drawing)
+    assert head is not None
+    view = re.search(r'viewBox="[^"]*"', head[0])
+    assert view is not None
+    for colour, variable in PAGE_COLOURS.items():
+        drawing = drawing.replace(colour, variable)
+    drawing = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", drawing)
+    opening = (
+        f'<svg class="chart" role="img" aria-label="{label}" {view[0]} xmlns="http://www.w3.org/2000/svg" '
+    )
+    return Markup(opening + 'xmlns:xlink="http://www.w3.org/1999/xlink">' + drawing[head.end() :].strip())
