@@ -294,3 +294,12 @@ def test_a_run_that_is_being_trained(tatami, tmp_path):
         assert_error(tatami("train", "--resume", folder), "is being trained by another process")
         process.kill()
         process.communicate()
+
+
+def test_images_of_different_sizes(tatami, tmp_path):
+    for number, name in enumerate(("apple", "pear")):
+        folder = tmp_path / "fruit" / name
+        folder.mkdir(parents=True)
+        for image in range(4):
+            Image.fromarray(np.zeros((8, 8 + number), np.uint8)).save(folder / f"{image}.png")
+    assert_error(tatami("train", "./fruit"), "--size")

@@ -65,7 +65,11 @@ class Source:
 
     def load(self) -> DatasetSplits:
         """Load the data set."""
-        splits = load(self.dataset, self.data_folder, size=self.size, channels=self.channels)
+        try:
+            splits = load(self.dataset, self.data_folder, size=self.size, channels=self.channels)
+        except DataError as error:
+            # The data room speaks of arguments; here they are options.
+            raise DataError(re.sub(r"\b(size|channels)=", r"--\1", str(error))) from error
         if self.dataset == "ox":
             copies = np.tile(np.arange(len(splits.train)), OX_COPIES)
             splits = replace(splits, train=splits.train.take(np.sort(copies)))

@@ -47,21 +47,23 @@ def command(model: Path, images: tuple[Path, ...], top: int, invert: str, **opti
     scores = trained.predict(pixels, program)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     # Only a softmax gives probabilities; other outputs are shown as the numbers that they are.
-    form = "{:.1%}" if isinstance(trained.loss, SoftmaxCrossEntropy) else "{:.4f}"
+    probabilities = isinstance(trained.loss, SoftmaxCrossEntropy)
     names = trained.class_names
 
-    def shown(image: int, rank: int) -> str:
-        at = order[image, rank]
-        return f"{names[at]} {form.format(scores[image, at])}"
+    def score(image: int, rank: int) -> str:
+        value = scores[image, order[image, rank]]
+        return f"{100 * value:.1f} %" if probabilities else f"{value:.4f}"
 
     console.table(
-        ("image", "class", "probability" if "%" in form else "output", "then"),
+        ("image", "class", "probability" if probabilities else "output", "then"),
         [
             (
                 path,
                 names[order[number, 0]],
-                form.format(scores[number, order[number, 0]]),
-                ", ".join(shown(number, rank) for rank in range(1, order.shape[1])),
+                score(number, 0),
+                ", ".join(
+                    f"{names[order[number, rank]]} {score(number, rank)}" for rank in range(1, order.shape[1])
+                ),
             )
             for number, path in enumerate(images)
         ],
