@@ -61,12 +61,19 @@ def close(name: str, came: NDArray[Any], expected: NDArray[Any], exact: bool, to
         assert error <= tolerance * largest, f"{name}: {error:g} of {largest:g}"
 
 
-def compare(network: Network, isa: str, batch: int = 3, exact: bool = False, tolerance: float = 2e-5) -> None:
+def compare(
+    network: Network,
+    isa: str,
+    batch: int = 3,
+    exact: bool = False,
+    tolerance: float = 2e-5,
+    largest: int = 2,
+) -> None:
     """Compare forward, fused training and inspection with the reference."""
-    parameters = integer_parameters(network) if exact else network.initialize(seed=3)
+    parameters = integer_parameters(network, largest) if exact else network.initialize(seed=3)
     shape = (batch, *network.input_shape)
-    x = integers(KEY, "x", shape, 3) if exact else KEY.normal("x", shape).astype(np.float32)
-    target = integers(KEY, "target", (batch, *network.output_shape), 3)
+    x = integers(KEY, "x", shape, largest) if exact else KEY.normal("x", shape).astype(np.float32)
+    target = integers(KEY, "target", (batch, *network.output_shape), largest)
     loss = SquaredError("sum")
     reference = Program(network, loss=loss)
     native_one = executor(network, isa)
@@ -148,6 +155,34 @@ def test_convolutions_of_integers_are_exact(isa: str, network: Network, batch: i
 @given(network=convolutions(ranks=(2,)), batch=st.integers(1, 20))
 def test_convolutions(isa: str, network: Network, batch: int) -> None:
     compare(network, isa, batch)
+
+
+@st.composite
+def pooled_stacks(draw: st.DrawFn) -> Network:
+    """Draw what the fused, sparse and Winograd kernels are for: 3×3 convolutions with stride 1, ReLU and pooling.
+
+    Integers from -1 to 1 keep all sums below 2²⁴, so even Winograd's halves are exact; and they make ties.
+    """
+    filters = [draw(st.sampled_from((3, 15, 16, 17, 32, 33, 40, 65))) for _ in range(2)]
+    padding = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2)]
+    pools = [draw(st.booleans()) for _ in range(2)]
+    stack: list[Layer] = []
+    for width, pool in zip(filters, pools, strict=True):
+        stack += [layers.Convolution(width, 3, padding=padding), layers.ReLU()]
+        if pool:
+            stack.append(layers.MaxPool(2))
+    size = (draw(st.integers(1, 14)), draw(st.integers(1, 14)))
+    try:
+        return Sequential(*stack, input_shape=(draw(st.sampled_from((1, 2, 17))), *size))
+    except ShapeError:
+        return Sequential(*stack, input_shape=(2, 14, 15))
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@settings(max_examples=40, deadline=None)
+@given(network=pooled_stacks(), batch=st.integers(1, 4))
+def test_stacks_of_pooled_convolutions(isa: str, network: Network, batch: int) -> None:
+    compare(network, isa, batch, exact=True, largest=1)
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)

@@ -62,6 +62,9 @@ public:
         group_channels = from.channels / settings.groups;
         group_filters = settings.shape.channels / settings.groups;
         find_phases(from);
+        winograd = winograd_fits(owner.engine, convolution_node);
+        if (winograd)
+            for (int axis = 1; axis < 3; ++axis) border_after[axis] += from.size[axis] % 2;
         if (!pool) {
             Tensor& dy = plan.gradient_to_arrange(node);
             dy.before = border_before;
@@ -74,6 +77,8 @@ public:
         if (settings.bias) text += " + bias";
         if (relu) text += " + ReLU";
         if (pool) text += " + 2x2 max pool";
+        if (winograd) text += ", Winograd";
+        if (sparse) text += ", sparse gradients";
         return text;
     }
 
@@ -96,6 +101,11 @@ public:
             }
         taps = static_cast<Index>(tap_offsets.size());
         for (Index t = 0; t < taps; ++t) tap_rows.push_back(t * round_up(settings.shape.channels, lanes));
+        winograd = winograd && x.stride % lanes == 0;
+        if (winograd) {
+            winograd_weight = plan.reserve(16 * round_up(settings.shape.channels, lanes) * channels);
+            plan.need_scratch(winograd_scratch(x.stride));
+        }
         if (pool) {
             const Tensor& y = plan.value(node);
             plan.need_scratch(2 * settings.shape.size[2] * 2 * lanes);
@@ -132,10 +142,30 @@ public:
                                             : parameter(0).padded);
             partial_bias = plan.reserve_partial(parameter(1).padded);
             if (wants_input_gradient) prepare_phases();
+            winograd_input = winograd && wants_input_gradient && !sparse_input;
+            if (winograd_input) {
+                const Tensor& du = pool ? *full_gradient : plan.gradient(node);
+                winograd_input_weight = plan.reserve(16 * round_up(channels, lanes) * settings.shape.channels);
+                plan.need_scratch(winograd_scratch(du.stride));
+            }
         }
     }
 
     void pack() override {
+        if (winograd)
+            for (const Panel& panel : plan_panels())
+                plan.kernels.winograd_weight(plan.weights(convolution, 0, "weight") + panel.weight,
+                                             plan.arena() + winograd_weight + panel.first * 16 * group_channels, group_channels,
+                                             panel.vectors, false);
+        pack_transposed();
+        if (winograd_input)
+            for (Index first = 0; first < group_channels; first += 2 * lanes)
+                plan.kernels.winograd_weight(plan.arena() + phases[0].weight + first * 9 * group_filters,
+                                             plan.arena() + winograd_input_weight + first * 16 * group_filters, group_filters,
+                                             group_channels - first > lanes ? 2 : 1, true);
+    }
+
+    void pack_transposed() {
         if (!plan.trains() || !wants_input_gradient || depthwise) return;
         const float* const weight = plan.weights(convolution, 0, "weight");
         const Index width = 2 * lanes;
@@ -196,6 +226,30 @@ public:
                     row.output = to + d * y.step[0] + h * y.step[1];
                     plan.kernels.depthwise(row);
                 }
+            return;
+        }
+        if (winograd) {
+            Winograd job{};
+            job.input = from;
+            job.line = x.step[1];
+            job.pixel = x.step[2];
+            job.input_channels = group_channels;
+            job.height = size[1];
+            job.width = size[2];
+            job.weight = plan.arena() + winograd_weight;
+            set_panels(job, group_filters);
+            job.bias = bias;
+            job.output = to;
+            job.output_line = y.step[1];
+            job.output_pixel = y.step[2];
+            job.relu = relu;
+            job.pool = pool;
+            job.code = pool && plan.trains() ? plan.codes(code_base, n, code_image) : nullptr;
+            job.code_stride = y.stride;
+            job.code_line = y.size[2] * y.stride;
+            job.scratch = plan.scratch(thread);
+            job.tiles = tiles_at_once(x.stride);
+            plan.kernels.winograd(job);
             return;
         }
         CorrelateRow row{};
@@ -306,6 +360,19 @@ private:
             }
             if (!depthwise) phase.weight = plan.reserve(settings.groups * transposed_group(phase) + 2 * lanes);
         }
+    }
+
+    // Tiles of Winograd's convolution whose transformed patches and products fit the second-level cache.
+    Index tiles_at_once(Index pixel) const {
+        constexpr Index floats = 65536;
+        return std::max<Index>(14, floats / (16 * (pixel + 2 * lanes)));
+    }
+
+    Index winograd_scratch(Index pixel) const { return tiles_at_once(pixel) * 16 * (pixel + 2 * lanes); }
+
+    void set_panels(Winograd& job, Index columns) const {
+        job.panels = (columns + 2 * lanes - 1) / (2 * lanes);
+        job.last_vectors = columns - (job.panels - 1) * 2 * lanes > lanes ? 2 : 1;
     }
 
     // Two rows of pixels at a time into a strip, and their maxima out of it.
@@ -508,6 +575,26 @@ private:
         const Size& stride = settings.window.stride;
         const float* const weight = plan.weights(convolution, 0, "weight");
         const Index width = 2 * lanes;
+        if (winograd_input) {  // the same convolution of dy, with the taps turned by 180 degrees
+            const WindowSettings& w = settings.window;
+            Winograd job{};
+            job.input = dy + (w.before[1] - 2) * du.step[1] + (w.before[2] - 2) * du.step[2];
+            job.line = du.step[1];
+            job.pixel = du.step[2];
+            job.input_channels = group_filters;
+            job.height = dx.size[1];
+            job.width = dx.size[2];
+            job.weight = plan.arena() + winograd_input_weight;
+            set_panels(job, group_channels);
+            job.output = to;
+            job.output_line = dx.step[1];
+            job.output_pixel = dx.step[2];
+            job.accumulate = accumulate_input;
+            job.scratch = plan.scratch(thread);
+            job.tiles = tiles_at_once(du.stride);
+            plan.kernels.winograd(job);
+            return;
+        }
         for (const Phase& phase : phases) {
             const Index start = phase.first[0] * dx.step[0] + phase.first[1] * dx.step[1] + phase.first[2] * dx.step[2];
             if (depthwise) {
@@ -569,6 +656,8 @@ private:
     bool sparse = false, sparse_input = false;  // gradients from the winners alone
     Index padded_run = 0, winner_weight = 0;
     Tensor window;
+    bool winograd = false, winograd_input = false;
+    Index winograd_weight = 0, winograd_input_weight = 0;
 };
 
 const std::vector<Panel>& Convolution::plan_panels() const { return plan.panels(convolution); }

@@ -163,22 +163,22 @@ struct SparseInputGradient {
 // Winograd's F(2×2, 3×3) convolution of one image; see winograd.hpp.
 struct Winograd {
     const float* input;  // at the first tap of output pixel (0, 0)
-    Index line, pixel;
+    Index line, pixel;   // floats; a pixel is a whole number of vectors
     Index input_channels;
     Index height, width;  // of the output
-    const float* weight;  // transformed: 16 × panels × input channels × (2 · lanes)
-    const float* bias;
-    Index panels;
-    Index output_vectors;
+    const float* weight;  // transformed, panel by panel: 16 × input channels × panel
+    Index panels;         // of 2 vectors, the last one of
+    int last_vectors;
+    const float* bias;  // or null
     float* output;
     Index output_line, output_pixel;
     bool relu;
     bool accumulate;
-    float* pooled;  // not null: write 2×2 maxima here instead of output
-    Index pooled_line, pooled_pixel;
-    std::uint8_t* code;
-    Index code_stride;
+    bool pool;           // write 2×2 maxima instead of pixels
+    std::uint8_t* code;  // with pool: which won, pooled pixels × code_stride, or null
+    Index code_line, code_stride;
     float* scratch;
+    Index tiles;  // at most so many at a time: scratch holds tiles · 16 · (pixel + 2 · lanes) floats
 };
 
 enum class Activation : int { identity = 0, step = 1, sigmoid = 2, tanh = 3, relu = 4 };
@@ -216,7 +216,8 @@ struct Kernels {
     void (*sparse_weight_gradient)(const SparseWeightGradient&);
     void (*sparse_input_gradient)(const SparseInputGradient&);
     void (*winograd)(const Winograd&);
-    void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, Index panels);
+    // One panel's weights, (tap, input channel) × panel, transformed; reversed: the taps from the last to the first.
+    void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
     void (*activate)(Activation, const float* x, float* y, Index count);
     // dx (+)= f'(y) · dy
     void (*activate_gradient)(Activation, const float* y, const float* dy, float* dx, Index count, bool accumulate);

@@ -65,6 +65,17 @@ bool is_depthwise(const Engine& engine, int node) {
     return convolution.groups == channels && convolution.shape.channels == channels;
 }
 
+bool winograd_fits(const Engine& engine, int node) {
+    const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
+    if (convolution.kind != Kind::convolution || convolution.groups != 1) return false;
+    const WindowSettings& w = convolution.window;
+    const Index channels = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape.channels;
+    constexpr Index enough = 16;  // with fewer the transforms cost more than they save
+    return w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1} &&
+           w.before[0] + w.after[0] == 0 && convolution.shape.size[0] == 1 && channels >= enough &&
+           convolution.shape.channels >= enough;
+}
+
 void Plan::Free::operator()(float* memory) const { std::free(memory); }
 
 Plan::Plan(Engine& owner, Mode wanted, Index capacity, int threads)
@@ -109,7 +120,9 @@ void Plan::choose_tensors() {
         Tensor& tensor = values_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(nodes[i].inputs[0])])];
         for (int axis = 0; axis < 3; ++axis) {
             tensor.before[axis] = std::max(tensor.before[axis], nodes[i].window.before[axis]);
-            tensor.after[axis] = std::max(tensor.after[axis], nodes[i].window.after[axis]);
+            // Winograd's patches reach one pixel beyond an odd size.
+            const Index odd = axis > 0 && winograd_fits(engine, static_cast<int>(i)) ? nodes[i].shape.size[axis] % 2 : 0;
+            tensor.after[axis] = std::max(tensor.after[axis], nodes[i].window.after[axis] + odd);
         }
     }
 }
