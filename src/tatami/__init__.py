@@ -138,6 +138,38 @@ if TYPE_CHECKING:
         StepDecay as StepDecay,
         WarmUp as WarmUp,
     )
+    from tatami.training.checkpoint import (
+        Checkpoint as Checkpoint,
+        load_checkpoint as load_checkpoint,
+        weights_sha256 as weights_sha256,
+    )
+    from tatami.training.evaluation import (
+        Evaluation as Evaluation,
+    )
+    from tatami.training.history import (
+        History as History,
+    )
+    from tatami.training.interruption import (
+        TrainingInterrupted as TrainingInterrupted,
+    )
+    from tatami.training.loop import (
+        Trainer as Trainer,
+    )
+    from tatami.training.model import (
+        Model as Model,
+        load_model as load_model,
+    )
+    from tatami.training.progress import (
+        ProgressBar as ProgressBar,
+    )
+    from tatami.training.run import (
+        Run as Run,
+        resume as resume,
+        train as train,
+    )
+    from tatami.training.settings import (
+        TrainingSettings as TrainingSettings,
+    )
 
 __version__ = "0.1.0"
 
@@ -262,6 +294,15 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "StepDecay",
         "WarmUp",
     ),
+    "tatami.training.checkpoint": ("Checkpoint", "load_checkpoint", "weights_sha256"),
+    "tatami.training.evaluation": ("Evaluation",),
+    "tatami.training.history": ("History",),
+    "tatami.training.interruption": ("TrainingInterrupted",),
+    "tatami.training.loop": ("Trainer",),
+    "tatami.training.model": ("Model", "load_model"),
+    "tatami.training.progress": ("ProgressBar",),
+    "tatami.training.run": ("Run", "resume", "train"),
+    "tatami.training.settings": ("TrainingSettings",),
 }
 
 MODULE_OF = {name: module for module, names in PUBLIC_NAMES.items() for name in names}
