@@ -215,8 +215,13 @@ def test_wrong_batches(program, parameters, change, error, message):
     ("settings", "error", "message"),
     [
         ({"backend": "refrence"}, UnknownNameError, "unknown backend 'refrence': did you mean 'reference'"),
-        ({"precision": "f46"}, UnknownNameError, "'f46': did you mean 'f64'"),
-        ({"threads": 0}, SettingError, "threads must be at least 1, got 0"),
+        (
+            {"precision": "f46"},
+            UnknownNameError,
+            "precision of the reference backend 'f46': did you mean 'f64'",
+        ),
+        ({"threads": 0}, SettingError, "threads must be a whole number of at least 1, got 0"),
+        ({"threads": "2"}, SettingError, "threads must be a whole number of at least 1, got '2'"),
     ],
 )
 def test_wrong_program_settings(settings, error, message):
