@@ -20,7 +20,7 @@ LARGEST_CHUNK = 2**22
 
 
 @dataclass(frozen=True)
-class Preprocessing(Described, family="preprocessing"):
+class Preprocessing(Described, family="preprocessing", abstract=True):
     """Base of the preprocessings: what the images look like, and a way from them to the network's input.
 
     Attributes:
@@ -83,7 +83,7 @@ class Scale(Preprocessing):
 
 
 @dataclass(frozen=True)
-class Fitted(Preprocessing):
+class Fitted(Preprocessing, abstract=True):
     """Base of the preprocessings (x - shift) / divisor with numbers taken from the training data.
 
     Attributes:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tatami.backends import ReferenceBackend
 from tatami.errors import DataError, SettingError, ShapeError, unknown_name
-from tatami.geometry import Shape
+from tatami.geometry import Shape, is_whole
 from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
 from tatami.optimizers import Optimizer, OptimizerState
@@ -66,8 +66,8 @@ class Program:
             raise unknown_name("backend", backend, BACKENDS)
         if precision not in BACKENDS[backend]:
             raise unknown_name(f"precision of the {backend} backend", precision, BACKENDS[backend])
-        if threads is not None and threads < 1:
-            raise SettingError(f"threads must be at least 1, got {threads}")
+        if threads is not None and (not is_whole(threads) or threads < 1):
+            raise SettingError(f"threads must be a whole number of at least 1, got {threads!r}")
         self.network = network
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.backend = backend
