@@ -16,7 +16,7 @@ class Markup(str):
 Child = str | Iterable["Child"]
 
 
-def element(name: str, *children: Child, **attributes: object) -> Markup:
+def element(tag: str, /, *children: Child, **attributes: object) -> Markup:
     """Return an element; children that are plain text are escaped, attributes always.
 
     Underscores in names of attributes become hyphens, one at their end is dropped (``class_``); None and False leave an
@@ -28,9 +28,9 @@ def element(name: str, *children: Child, **attributes: object) -> Markup:
     '<img src="a.png" alt="&quot;quoted&quot;">'
     """
     written = "".join(attribute(key, value) for key, value in attributes.items())
-    if name in EMPTY:
-        return Markup(f"<{name}{written}>")
-    return Markup(f"<{name}{written}>{together(children)}</{name}>")
+    if tag in EMPTY:
+        return Markup(f"<{tag}{written}>")
+    return Markup(f"<{tag}{written}>{together(children)}</{tag}>")
 
 
 def attribute(key: str, value: object) -> str:

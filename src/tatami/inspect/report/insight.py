@@ -1,0 +1,176 @@
+"""Sections on what the network sees: feature maps, attributions, exciting and ideal images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.errors import SettingError
+from tatami.inspect.activations import feature_maps
+from tatami.inspect.colours import GREY, HEAT, SIGNED, as_image, coloured, laid_over
+from tatami.inspect.exciting import Excitement, most_exciting, seen_patch
+from tatami.inspect.grad_cam import last_maps
+from tatami.inspect.grids import picture, plane, tile
+from tatami.inspect.markup import Markup, element
+from tatami.inspect.maximisation import Ascent, maximise_activation
+from tatami.inspect.methods import METHODS, attribution_map
+from tatami.inspect.rectified import deconvolution
+from tatami.inspect.report.parts import captioned, example_image, gallery, grid_image, image, section
+from tatami.inspect.report.subject import Subject
+from tatami.inspect.units import Unit
+from tatami.layers import Dropout, Flatten
+from tatami.network import shape_text
+
+MOST_MAPS = 64
+MOST_UNITS = 8
+EXCITING_IMAGES = 6
+MOST_IDEAL = 20
+
+
+def maps_section(subject: Subject) -> Markup:
+    """Return what every layer makes of one image."""
+    number = subject.shown[0]
+    values = feature_maps(
+        subject.network, subject.parameters, subject.seen(np.array([number])), subject.model.state
+    )
+    figures = [
+        captioned(example_image(subject.test.images[number], "input", as_ink=subject.as_ink), "the image")
+    ]
+    for node in subject.network.nodes:
+        if isinstance(node.layer, Flatten | Dropout):
+            continue  # the same numbers again
+        output = values[node.name][0]
+        grid = plane(output) if output.ndim == 1 else tile(output[:MOST_MAPS])
+        scale = GREY if output.min() >= 0 else SIGNED
+        shape = shape_text(output.shape).replace("x", "×")
+        more = f", the first {MOST_MAPS} maps" if output.ndim > 1 and len(output) > MOST_MAPS else ""
+        picture_of_maps = grid_image(grid, f"outputs of {node.name}", scale)
+        figures.append(
+            captioned(picture_of_maps, f"{node.name} {shape}{more}", "strip" if output.ndim == 1 else None)
+        )
+    introduction = (
+        f"What every layer makes of one test image, a {subject.caption(number)}. Grey: black is 0. Coloured: red is "
+        f"positive, blue negative."
+    )
+    return section("maps", "Feature maps", introduction, gallery(figures, "gallery large"))
+
+
+def attributions_section(subject: Subject) -> Markup:
+    """Return for some images which pixels speak for the class that the model saw."""
+    methods = [name for name, method in METHODS.items() if not method.needs_maps or has_convolution(subject)]
+    numbers = np.array(subject.shown)
+    x = subject.seen(numbers)
+    targets = subject.evaluation.predicted[numbers]
+    maps = {
+        name: attribution_map(name, subject.network, subject.parameters, x, targets, subject.model.state)
+        for name in methods
+    }
+    parts = []
+    for at, number in enumerate(subject.shown):
+        shown = as_image(picture(subject.test.images[number]), as_ink=subject.as_ink)
+        figures = [captioned(image(shown, f"test image {number}"), element("b", "Image"))]
+        for name in methods:
+            drawn = heat_over(maps[name][at], shown, signed=METHODS[name].signed)
+            figures.append(
+                captioned(image(drawn, f"{METHODS[name].title} of test image {number}"), METHODS[name].title)
+            )
+        parts.append(element("h3", f"Test image {number}: {subject.caption(number)}"))
+        parts.append(gallery(figures))
+    meanings = [
+        element("div", element("dt", METHODS[name].title), element("dd", METHODS[name].meaning))
+        for name in methods
+    ]
+    introduction = (
+        "Which pixels speak for the class that the model saw. Red: for it, blue: against it; in the methods without a "
+        "sign, the brighter the more. They are different questions and give different answers."
+    )
+    legend = element("details", element("summary", "What each of them shows"), element("dl", meanings))
+    return section("attributions", "Why this class?", introduction, legend, parts)
+
+
+def heat_over(values: NDArray[np.float64], shown: NDArray[np.uint8], *, signed: bool) -> NDArray[np.uint8]:
+    """Return a map in colours, mixed into the greys of the image where both have the same size."""
+    grid = plane(values)
+    heat = coloured(grid, SIGNED) if signed else coloured(grid, HEAT, low=0.0)
+    return laid_over(heat, shown, strength=0.8) if heat.shape[:2] == shown.shape[:2] else heat
+
+
+def has_convolution(subject: Subject) -> bool:
+    """Say whether the network has a convolution."""
+    try:
+        last_maps(subject.network)
+    except SettingError:
+        return False
+    return True
+
+
+def exciting_section(subject: Subject) -> Markup | None:
+    """Return the images that excite the channels of the last maps most; None for a network without maps."""
+    if not has_convolution(subject) or len(subject.network.input_shape) != 3:
+        return None
+    layer = last_maps(subject.network)
+    found = most_exciting(
+        subject.network,
+        subject.parameters,
+        subject.sampled,
+        layer,
+        count=EXCITING_IMAGES,
+        state=subject.model.state,
+    )
+    strongest = np.argsort(-found.scores[:, 0], kind="stable")[:MOST_UNITS]
+    rows = []
+    for channel in strongest:
+        rows.append(element("h3", f"{layer}[{channel}]"))
+        rows.append(gallery([*exciting_figures(subject, layer, found, int(channel))]))
+    introduction = (
+        f"For the {len(strongest)} most active of the {len(found.images)} channels of {layer}, the images that excite "
+        f"them most among {len(subject.sample):,} test images; the frame is the part that the unit sees. The last "
+        f"picture is what the deconvolution network rebuilds from the first one."
+    )
+    return section("exciting", "What excites the units", introduction, rows)
+
+
+def exciting_figures(subject: Subject, layer: str, found: Excitement, channel: int) -> Sequence[Markup]:
+    """Return the images that excite a channel, with the part that the unit sees, and its deconvolution."""
+    figures = []
+    size = subject.network.input_shape[1:]
+    for rank, sampled in enumerate(found.images[channel]):
+        number = int(subject.sample[sampled])
+        position = tuple(int(at) for at in found.positions[channel, rank])
+        seen = seen_patch(subject.network, layer, position)
+        top, left = (100 * part.start / whole for part, whole in zip(seen, size, strict=True))
+        tall, wide = (100 * (part.stop - part.start) / whole for part, whole in zip(seen, size, strict=True))
+        frame = element(
+            "span",
+            class_="seen",
+            style=f"top: {top:.1f}%; left: {left:.1f}%; height: {tall:.1f}%; width: {wide:.1f}%",
+        )
+        pixels = example_image(subject.test.images[number], f"test image {number}", as_ink=subject.as_ink)
+        text = f"{subject.class_names[subject.test.labels[number]]}: {found.scores[channel, rank]:.2f}"
+        figures.append(captioned(element("div", pixels, frame, class_="framed"), text))
+    first = subject.seen(subject.sample[found.images[channel, :1]])
+    unit = Unit(layer, (channel,), over="maximum")
+    rebuilt = deconvolution(subject.network, subject.parameters, first, unit, state=subject.model.state)
+    drawn = coloured(plane(rebuilt[0].sum(axis=0)), SIGNED)
+    return [*figures, captioned(image(drawn, f"deconvolution of {unit}"), "deconvolution")]
+
+
+def ideal_section(subject: Subject) -> Markup:
+    """Return an image made for every class."""
+    ascent = Ascent(low=float(subject.sampled.min()), high=float(subject.sampled.max()))
+    classes = list(range(min(len(subject.class_names), MOST_IDEAL)))
+    maximum = maximise_activation(
+        subject.network, subject.parameters, classes, ascent=ascent, state=subject.model.state
+    )
+    figures = [
+        captioned(
+            example_image(pixels, f"ideal image of {subject.class_names[label]}", as_ink=subject.as_ink),
+            f"{subject.class_names[label]}: {value:.1f}",
+        )
+        for label, pixels, value in zip(classes, maximum.images, maximum.scores, strict=True)
+    ]
+    introduction = (
+        "Images made by climbing the gradient of each class's score from noise, kept smooth by blur, jitter and an L2 "
+        "penalty; below each, the score that it reaches. The network has seen none of them."
+    )
+    return section("ideal", "Ideal images", introduction, gallery(figures))

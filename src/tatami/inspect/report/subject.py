@@ -1,0 +1,117 @@
+"""What a report is about: a run, its model, and what the model does with the test images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.data import Dataset
+from tatami.losses import SoftmaxCrossEntropy
+from tatami.network import Network, Parameters
+from tatami.training.checkpoint import Checkpoint, load_checkpoint
+from tatami.training.evaluation import Evaluation
+from tatami.training.model import Model, load_model
+from tatami.training.run_folder import RunFolder
+
+# Images that histograms, dead units and most exciting images are taken from.
+MOST_IMAGES = 600
+SHOWN_RIGHT, SHOWN_WRONG = 4, 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that the sections of a report draw from.
+
+    Attributes:
+        folder: the run's folder.
+        model: what the run ended with.
+        checkpoint: the end of the run, with history and settings.
+        test: the images to test on, raw.
+        evaluation: the model measured on them.
+    """
+
+    folder: Path
+    model: Model
+    checkpoint: Checkpoint
+    test: Dataset
+    evaluation: Evaluation
+
+    @classmethod
+    def of_run(cls, path: Path, test: Dataset) -> "Subject":
+        """Open a run and measure its model on the test images.
+
+        Raises:
+            CheckpointError: there is no run, or it has no checkpoint that can be used.
+            ShapeError, DataError: other images than the model takes.
+        """
+        folder = RunFolder.open(path)
+        model = load_model(folder.path)
+        last = folder.last if folder.last.exists() else folder.model_file()
+        return cls(folder.path, model, load_checkpoint(last), test, model.evaluate(test))
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.model.network
+
+    @property
+    def parameters(self) -> Parameters:
+        """What it has learned."""
+        return self.model.parameters
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.model.class_names
+
+    @property
+    def as_ink(self) -> bool:
+        """Whether the images are light strokes on a dark ground, which are drawn like ink on paper."""
+        return self.test.format.background == "dark"
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether the outputs are probabilities."""
+        return isinstance(self.model.loss, SoftmaxCrossEntropy)
+
+    def seen(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return some of the test images as the network sees them."""
+        return self.model.preprocessing.apply(self.test.images[numbers], "float32")
+
+    @cached_property
+    def sample(self) -> NDArray[np.int64]:
+        """Numbers of the test images that statistics are taken from, evenly spread."""
+        count = min(len(self.test), MOST_IMAGES)
+        return np.unique(np.linspace(0, len(self.test) - 1, count).round().astype(np.int64))
+
+    @cached_property
+    def sampled(self) -> NDArray[Any]:
+        """Those images, as the network sees them."""
+        return self.seen(self.sample)
+
+    @cached_property
+    def shown(self) -> list[int]:
+        """Numbers of the test images that are looked at closely: the worst mistakes, and one of each first class."""
+        right = self.evaluation.predicted == self.evaluation.labels
+        wrong = [int(number) for number in self.evaluation.worst(SHOWN_WRONG) if not right[number]]
+        chosen: list[int] = []
+        for label in range(len(self.class_names)):
+            of_class = np.flatnonzero(right & (self.evaluation.labels == label))
+            if len(of_class) and len(chosen) < SHOWN_RIGHT:
+                chosen.append(int(of_class[0]))
+        return [*chosen, *wrong] or [0]
+
+    def caption(self, number: int) -> str:
+        """Say what an image is and what the model saw."""
+        true = self.class_names[self.evaluation.labels[number]]
+        seen = self.class_names[self.evaluation.predicted[number]]
+        certainty = float(self.evaluation.probabilities[number].max())
+        sure = f", {100 * certainty:.0f} % sure" if self.gives_probabilities else ""
+        return f"{true}, seen as {seen}{sure}" if true != seen else f"{true}{sure}"
+
+
+Section = Callable[[Subject], Any]
