@@ -108,8 +108,17 @@ if TYPE_CHECKING:
         Upsample as Upsample,
     )
     from tatami.losses import (
+        BinaryCrossEntropy as BinaryCrossEntropy,
+        Dice as Dice,
+        EvidenceBound as EvidenceBound,
+        Focal as Focal,
+        Hinge as Hinge,
+        Huber as Huber,
+        KLDivergence as KLDivergence,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
+        SparseReconstruction as SparseReconstruction,
         SquaredError as SquaredError,
+        WeightedCrossEntropy as WeightedCrossEntropy,
     )
     from tatami.models import (
         build as build,
@@ -270,8 +279,17 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "Upsample",
     ),
     "tatami.losses": (
+        "BinaryCrossEntropy",
+        "Dice",
+        "EvidenceBound",
+        "Focal",
+        "Hinge",
+        "Huber",
+        "KLDivergence",
         "SoftmaxCrossEntropy",
+        "SparseReconstruction",
         "SquaredError",
+        "WeightedCrossEntropy",
     ),
     "tatami.models": ("build",),
     "tatami.network": (
