@@ -41,9 +41,11 @@ def report_history(console: Console, history: History) -> None:
             f"in {duration(seconds)}",
             "best epoch": f"{history.best_epoch}, by its validation loss" if validated else None,
             "loss": curve(history.column("loss"), "{:.4f}"),
-            "validation": curve(history.column("validation_loss"), "{:.4f}") if validated else None,
+            "validation loss": curve(history.column("validation_loss"), "{:.4f}") if validated else None,
             "accuracy": curve([100 * value for value in history.column("accuracy")], "{:.1f} %"),
-            "validation ": curve([100 * value for value in history.column("validation_accuracy")], "{:.1f} %")
+            "validation accuracy": curve(
+                [100 * value for value in history.column("validation_accuracy")], "{:.1f} %"
+            )
             if validated
             else None,
         }

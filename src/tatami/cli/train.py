@@ -37,7 +37,6 @@ WITH_RESUME = {
     "as_json",
     "checkpoint_seconds",
     "checkpoint_steps",
-    "quiet",
 }
 
 
