@@ -10,7 +10,7 @@ from PIL import Image
 
 from tatami.errors import import_extra
 
-SIGNED, HEAT, GREY, INK_ON_PAPER = "RdBu_r", "inferno", "gray", "gray_r"
+SIGNED, HEAT, GREY, INK_ON_PAPER = "RdBu_r", "Reds", "gray", "gray_r"
 PURPOSE = "to colour pictures of a network"
 # Largest side of a picture in a page; beyond it browsers scale anyway.
 LARGEST_SIDE = 4096
@@ -73,10 +73,10 @@ def as_image(picture: NDArray[Any], *, as_ink: bool = False) -> NDArray[np.uint8
     return np.asarray(np.round(255 * np.concatenate([stretched, opaque], axis=2)), dtype=np.uint8)
 
 
-def laid_over(heat: NDArray[np.uint8], image: NDArray[np.uint8], strength: float = 0.55) -> NDArray[np.uint8]:
-    """Mix a coloured map into the greys of an image of the same size."""
-    grey = image[..., :3].mean(axis=2, keepdims=True)
-    mixed = strength * heat[..., :3] + (1 - strength) * grey
+def laid_over(heat: NDArray[np.uint8], image: NDArray[np.uint8], strength: float = 0.4) -> NDArray[np.uint8]:
+    """Darken a coloured map where an image of the same size is dark, so that one sees where it lies on the image."""
+    grey = image[..., :3].mean(axis=2, keepdims=True) / 255
+    mixed = heat[..., :3] * (1 - strength + strength * grey)
     return np.concatenate([np.round(mixed).astype(np.uint8), image[..., 3:]], axis=2)
 
 

@@ -24,7 +24,6 @@ from tatami.training.history import History
 
 SMALL = (4.6, 2.7)
 MOST_MAPS = 64
-HEAT_OVER_IMAGE = 0.6
 # Colours of matplotlib's lines and texts -> what the page's style sheet calls them.
 PAGE_COLOURS = {INK: "var(--ink)", GREY: "var(--soft)", "#e5e7eb": "var(--grid)"}
 
@@ -103,7 +102,7 @@ def draw_example(axes: Any, shown: NDArray[Any], *, as_ink: bool) -> None:
 
 
 def draw_heat(axes: Any, values: NDArray[Any], *, signed: bool) -> None:
-    """Draw a map: red for and blue against, or the brighter the stronger."""
+    """Draw a map: red for and blue against; without a sign, the redder the stronger."""
     largest = float(np.abs(values).max()) or 1.0
     low = -largest if signed else 0.0
     axes.imshow(values, cmap=SIGNED if signed else HEAT, vmin=low, vmax=largest, interpolation="nearest")

@@ -16,6 +16,8 @@ from tatami.inspect.walk import walk_forward
 from tatami.network import INPUT, Network, Parameters
 from tatami.random import RandomKey
 
+PIXELS_OF_JITTER = 28
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ascent:
@@ -30,7 +32,8 @@ class Ascent:
         l2: share of the image that is taken away in each step, the gradient of ½·l2·|x|².
         blur: deviation of the Gaussian, in pixels, that smooths the image.
         blur_every: steps between two smoothings.
-        jitter: the image is shifted by up to so many pixels before each gradient and back after it.
+        jitter: the image is shifted by up to so many pixels before each gradient and back after it; by default one for
+            every 28 of its shorter side, for a shift of one blurs an image of 8×8 beyond recognition.
         low: the image is kept at or above it, or None.
         high: likewise at or below it.
         noise: deviation of the normal noise that the image begins with.
@@ -41,7 +44,7 @@ class Ascent:
     l2: float = 0.02
     blur: float = 0.4
     blur_every: int = 4
-    jitter: int = 1
+    jitter: int | None = None
     low: float | None = None
     high: float | None = None
     noise: float = 0.05
@@ -54,7 +57,7 @@ class Ascent:
             value = getattr(self, name)
             if not np.isfinite(value) or value < 0:
                 raise SettingError(f"{name} must be a finite number of at least 0, got {value!r}")
-        if not is_whole(self.jitter) or self.jitter < 0:
+        if self.jitter is not None and (not is_whole(self.jitter) or self.jitter < 0):
             raise SettingError(f"jitter must be a whole number of at least 0, got {self.jitter!r}")
 
 
@@ -110,12 +113,13 @@ def maximise_activation(
     count = 1 if isinstance(target, int | Unit) else len(target)
     chosen = resolve_target(network, target, count)
     places = tuple(range(2, len(network.input_shape) + 1))
+    reach = min(network.input_shape[1:], default=0) // PIXELS_OF_JITTER if how.jitter is None else how.jitter
     x = how.noise * start.normal("activation_maximum", (count, *network.input_shape))
     x = kept_within(x, how)
     history = np.zeros((how.steps, count))
     for step in range(how.steps):
         drawn = RandomKey(start.seed, start.epoch, step).uniform("jitter", (len(places),))
-        shift = tuple(int(offset) for offset in np.floor(drawn * (2 * how.jitter + 1)) - how.jitter)
+        shift = tuple(int(offset) for offset in np.floor(drawn * (2 * reach + 1)) - reach)
         walk = walk_forward(network, parameters, np.roll(x, shift, places), state)
         value = walk.values[chosen.layer]
         history[step] = chosen.scores(value)

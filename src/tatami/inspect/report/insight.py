@@ -82,17 +82,17 @@ def attributions_section(subject: Subject) -> Markup:
     ]
     introduction = (
         "Which pixels speak for the class that the model saw. Red: for it, blue: against it; in the methods without a "
-        "sign, the brighter the more. They are different questions and give different answers."
+        "sign, the redder the more. They are different questions and give different answers."
     )
     legend = element("details", element("summary", "What each of them shows"), element("dl", meanings))
     return section("attributions", "Why this class?", introduction, legend, parts)
 
 
 def heat_over(values: NDArray[np.float64], shown: NDArray[np.uint8], *, signed: bool) -> NDArray[np.uint8]:
-    """Return a map in colours, mixed into the greys of the image where both have the same size."""
+    """Return a map in colours, darkened where the image is dark if both have the same size."""
     grid = plane(values)
     heat = coloured(grid, SIGNED) if signed else coloured(grid, HEAT, low=0.0)
-    return laid_over(heat, shown, strength=0.8) if heat.shape[:2] == shown.shape[:2] else heat
+    return laid_over(heat, shown) if heat.shape[:2] == shown.shape[:2] else heat
 
 
 def has_convolution(subject: Subject) -> bool:

@@ -100,14 +100,14 @@ def confusion_section(subject: Subject) -> Markup:
     if len(subject.class_names) <= MOST_CLASSES:
         parts.append(confusion_table(subject))
     if pairs:
-        parts.append(element("h3", "Most confused"))
         rows = [(pair.true_class, pair.predicted_class, f"{pair.count:,}", f"{pair.of:,}") for pair in pairs]
-        parts.append(table(("true", "seen as", "times", "of"), rows, left=(0, 1)))
+        listed = table(("true", "seen as", "times", "of"), rows, left=(0, 1))
+        parts.append(element("div", element("h3", "Most confused"), listed))
     introduction = (
         f"{evaluation.correct:,} of {len(evaluation.labels):,} test images are classified correctly. "
         f"Rows are true classes, columns what the model saw."
     )
-    return section("confusion", "Confusion", introduction, parts)
+    return section("confusion", "Confusion", introduction, element("div", parts, class_="beside"))
 
 
 def confusion_table(subject: Subject) -> Markup:
@@ -165,4 +165,4 @@ def worst_section(subject: Subject) -> Markup:
 def score(subject: Subject, number: int, label: int) -> str:
     """Return what the model gave a class."""
     value = float(subject.evaluation.probabilities[number, label])
-    return f"{100 * value:.1f} %" if subject.gives_probabilities else f"{value:.3f}"
+    return f"{100 * value:.0f}\u00a0%" if subject.gives_probabilities else f"{value:.3f}"
