@@ -139,9 +139,11 @@ def test_killed_from_outside_at_random_moments(server, undisturbed, tmp_path):
 
 def test_killed_before_any_operation_on_files(server, undisturbed, tmp_path):
     """Every moment at which a file is half written, not yet renamed, or newer than another one."""
+    # Which file is written when does not depend on the backend: all moments on one, every seventh on the other.
+    stride = 1 if server.backend == "reference" else 7
     operation = 0
     while True:
-        operation += 1
+        operation += stride
         folder = tmp_path / f"run{operation}"
         code = server.run(folder, kill_at=operation)
         if code == 0:
