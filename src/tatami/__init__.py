@@ -133,6 +133,7 @@ if TYPE_CHECKING:
         Adam as Adam,
         AdamW as AdamW,
         RMSProp as RMSProp,
+        averaged_parameters as averaged_parameters,
         clip_gradients as clip_gradients,
     )
     from tatami.program import (
@@ -302,6 +303,7 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "Adam",
         "AdamW",
         "RMSProp",
+        "averaged_parameters",
         "clip_gradients",
     ),
     "tatami.program": ("Program",),

@@ -4,11 +4,14 @@ Every optimiser is a frozen dataclass of settings. Its state goes in and comes o
 layer → parameter → array, and the number of updates made. w is a parameter, g its gradient, η the learning rate.
 ``weight_decay`` λ adds λ·w to the gradient, that is ½λ|w|² to the loss (Qiita §6), except in AdamW, which takes it off
 the weight directly. Biases are not decayed.
+
+Two more remedies against over-fitting and one for calm belong to every optimiser, all off by default: the L1 penalty, a
+bound on the norm of each unit's weights, and the running average of the weights.
 """
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +22,8 @@ from tatami.errors import SettingError
 
 Parameters = dict[str, dict[str, NDArray[Any]]]
 Slots = dict[str, NDArray[Any]]
+
+AVERAGE = "average"
 
 
 @dataclass
@@ -36,10 +41,20 @@ class Optimizer(Described, family="optimizer", abstract=True):
     Args:
         learning_rate: η, the step size; a schedule multiplies it.
         weight_decay: λ of the L2 penalty ½λ|w|² on weights.
+        l1: λ₁ of the L1 penalty λ₁Σ|w|, which drives weights that are not needed to 0: λ₁·sign(w) is added to g.
+        max_norm: after each step the weights of a unit (a row, a filter) are scaled back if their norm is larger
+            (Srebro et al., 2005; Srivastava et al., 2014); None sets no bound.
+        average: ρ of the running average a ← ρ·a + (1 - ρ)·w, kept in the slot 'average' and read with
+            `averaged_parameters` (Polyak and Juditsky, 1992); None keeps none.
+
+    Penalties and bound leave biases alone: every parameter whose name ends in 'bias'.
     """
 
     learning_rate: float = 0.01
     weight_decay: float = 0.0
+    l1: float = field(default=0.0, kw_only=True)
+    max_norm: float | None = field(default=None, kw_only=True)
+    average: float | None = field(default=None, kw_only=True)
     slot_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -47,6 +62,11 @@ class Optimizer(Described, family="optimizer", abstract=True):
         super().__post_init__()
         self.require("learning_rate", 0, np.inf)
         self.require("weight_decay", 0, np.inf)
+        self.require("l1", 0, np.inf)
+        if self.max_norm is not None:
+            self.require_positive("max_norm")
+        if self.average is not None:
+            self.require("average", 0, 1)
 
     def require(self, setting: str, low: float, high: float) -> None:
         """Raise unless low ≤ setting < high."""
@@ -75,7 +95,7 @@ class Optimizer(Described, family="optimizer", abstract=True):
                 layer: {name: np.zeros_like(w) for name, w in named.items()}
                 for layer, named in parameters.items()
             }
-            for slot in self.used_slots()
+            for slot in (*self.used_slots(), *(() if self.average is None else (AVERAGE,)))
         }
         return OptimizerState(0, slots)
 
@@ -105,9 +125,15 @@ class Optimizer(Described, family="optimizer", abstract=True):
                 new_slots[slot][layer] = {}
             for name, w in named.items():
                 slots = {slot: state.slots[slot][layer][name] for slot in state.slots}
-                decay = self.weight_decay if name != "bias" else 0.0
-                w_new, slots_new = self.step(w, gradients[layer][name], slots, rate, decay, count)
+                g, decay = gradients[layer][name], 0.0
+                if not name.endswith("bias"):
+                    g, decay = (g + self.l1 * np.sign(w) if self.l1 else g), self.weight_decay
+                w_new, slots_new = self.step(w, g, slots, rate, decay, count)
+                if self.max_norm is not None and not name.endswith("bias"):
+                    w_new = bounded_rows(w_new, self.max_norm)
                 new_parameters[layer][name] = w_new.astype(w.dtype, copy=False)
+                if self.average is not None:
+                    slots_new[AVERAGE] = self.average * slots[AVERAGE] + (1 - self.average) * w_new
                 for slot, values in slots_new.items():
                     new_slots[slot][layer][name] = values.astype(w.dtype, copy=False)
         return new_parameters, OptimizerState(count, new_slots)
@@ -279,6 +305,45 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
+
+
+def bounded_rows(w: NDArray[Any], largest_norm: float) -> NDArray[Any]:
+    """Scale every row (the weights of one unit or filter) whose Euclidean norm is too large back to the bound.
+
+    >>> bounded_rows(np.array([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+    array([[0.6, 0.8],
+           [0.3, 0.4]])
+    """
+    if w.ndim < 2:
+        return w
+    norms = np.sqrt(np.sum(w * w, axis=tuple(range(1, w.ndim)), keepdims=True))
+    return np.asarray(np.where(norms > largest_norm, w * (largest_norm / np.where(norms > 0, norms, 1)), w))
+
+
+def averaged_parameters(optimizer: Optimizer, state: OptimizerState) -> Parameters:
+    """Return the running average of the weights: a / (1 - ρᵗ), corrected for its start from zero as in Adam.
+
+    >>> w, g = {"dense1": {"weight": np.array([1.0])}}, {"dense1": {"weight": np.array([1.0])}}
+    >>> optimizer = SGD(0.5, average=0.5)
+    >>> state = optimizer.initialize(w)
+    >>> for _ in range(2):  # 1 -> 0.5 -> 0
+    ...     w, state = optimizer.update(w, g, state)
+    >>> averaged_parameters(optimizer, state)["dense1"]["weight"].round(6)
+    array([0.166667])
+
+    Raises:
+        SettingError: the optimiser keeps no average, or has not made a step yet.
+    """
+    if optimizer.average is None or state.count == 0:
+        raise SettingError(
+            f"{type(optimizer).__name__}: there is no average of the weights; "
+            f"set average, such as {type(optimizer).__name__}(average=0.999), and train"
+        )
+    correction = 1 - optimizer.average**state.count
+    return {
+        layer: {name: (a / correction).astype(a.dtype, copy=False) for name, a in named.items()}
+        for layer, named in state.slots[AVERAGE].items()
+    }
 
 
 def gradient_norm(gradients: Mapping[str, Mapping[str, NDArray[Any]]]) -> float:

@@ -181,10 +181,10 @@ class Program:
         """
         self.network.check_parameters(parameters)
         if self.backend == "native":
-            from tatami.program.native import NativeSession, update_rule
+            from tatami.program.native import NativeSession, can_update
 
             carried = self.initial_state() if state is None else state
-            if update_rule(optimizer) is not None:
+            if can_update(self.network, optimizer):
                 return NativeSession(
                     self.network,
                     self.loss,

@@ -94,6 +94,20 @@ def add_native_layer(
     return None
 
 
+def can_update(network: Network, optimizer: Optimizer) -> bool:
+    """Say whether the engine moves the parameters of a network exactly as an optimiser would.
+
+    Penalties, bounds and averages are not the engine's, and it would decay the biases of layers that it does not know.
+    """
+    if update_rule(optimizer) is None:
+        return False
+    if optimizer.l1 or optimizer.max_norm is not None or optimizer.average is not None:
+        return False
+    known = (layers.Convolution, layers.Dense)
+    foreign = [name for name in network.parameter_specs if type(network[name]) not in known]
+    return optimizer.weight_decay == 0 or not foreign
+
+
 def update_rule(optimizer: Optimizer | None) -> tuple[int, float, float, float, float] | None:
     """Return rule, decay, momentum or β₁, β₂ or ρ, and ε of an optimiser that the engine knows, else None."""
     if optimizer is None:
