@@ -1,0 +1,29 @@
+"""The explanations of all layer, loss and optimiser classes, one module for each family."""
+
+from tatami.inspect.explain import (
+    activations as activations,
+    convolution as convolution,
+    dense as dense,
+    dropout as dropout,
+    embedding as embedding,
+    merge as merge,
+    normalization as normalization,
+    pooling as pooling,
+    recurrent as recurrent,
+    resampling as resampling,
+)
+from tatami.inspect.explain.base import LAYER_EXPLAINERS, LayerExplainer, View, explainer_of, explains
+from tatami.inspect.explain.losses import LOSS_EXPLAINERS, loss_explainer_of
+from tatami.inspect.explain.optimizers import OPTIMIZER_EXPLAINERS, optimizer_explainer_of
+
+__all__ = [
+    "LAYER_EXPLAINERS",
+    "LOSS_EXPLAINERS",
+    "OPTIMIZER_EXPLAINERS",
+    "LayerExplainer",
+    "View",
+    "explainer_of",
+    "explains",
+    "loss_explainer_of",
+    "optimizer_explainer_of",
+]

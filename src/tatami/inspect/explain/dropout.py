@@ -1,0 +1,145 @@
+"""Layers that draw: masks over units, maps and connections, and noise."""
+
+from typing import Any
+
+import numpy as np
+
+from tatami.inspect.explain.activations import FORMULAS, elementwise, settings_of, ulps
+from tatami.inspect.explain.base import DELTA, LayerExplainer, View, copied, explains
+from tatami.inspect.explanation import Derivation, Index, Note, Reference
+from tatami.inspect.expression import Applied, Expression, Formula, Number, Product, Sum, quotient
+from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
+
+
+@explains(Dropout, ChannelDropout)
+class DropoutExplainer(LayerExplainer):
+    """y = scale·x with scale 0 or 1/(1 - ratio) while training, else y = x."""
+
+    def scale(self, view: View, index: Index) -> Reference:
+        """Return the mask's entry: one for each unit, or one for the whole map."""
+        shape = np.asarray(view.record.saved["scale"]).shape
+        place = tuple(0 if size == 1 else at for at, size in zip(index, shape, strict=True))
+        return view.saved("scale", place, "s")
+
+    def forward(self, view: View, index: Index) -> Derivation:
+        """Return s·x, or x at prediction."""
+        if not view.has_saved("scale"):
+            return copied("y = x", view.x(index), Note("prediction_copies"))
+        formula = Formula(r"y = s \cdot x, \quad s = [\text{kept}] / (1 - r)")
+        return Derivation(
+            formula,
+            Product((view.x(index), self.scale(view, index))),
+            exact=True,
+            notes=(Note("ratio", {"ratio": f"{view.layer.ratio:g}"}),),
+        )
+
+    def input_gradient(self, view: View, number: int, index: Index) -> Derivation:
+        """Return s·δ with the same mask, or δ."""
+        if not view.has_saved("scale"):
+            return copied(
+                rf"\frac{{\partial E}}{{\partial x}} = {DELTA}", view.dy(index), Note("prediction_copies")
+            )
+        formula = Formula(rf"\frac{{\partial E}}{{\partial x}} = s \cdot {DELTA}")
+        expression = Product((view.dy(index), self.scale(view, index)))
+        return Derivation(formula, expression, exact=True, notes=(Note("same_mask"),))
+
+
+@explains(GaussianNoise)
+class GaussianNoiseExplainer(LayerExplainer):
+    """y = x + σ·z while training."""
+
+    def forward(self, view: View, index: Index) -> Derivation:
+        """Return x + σ·z with the z that was drawn, or x at prediction."""
+        layer, context = view.layer, view.record.context
+        if not context.training or layer.std == 0:
+            return copied("y = x", view.x(index), Note("prediction_copies"))
+        drawn = float(context.key.normal(layer.name, view.input_array().shape)[index])
+        noise = Product((Number(layer.std, r"\sigma"), Number(drawn, "z")))
+        return Derivation(
+            Formula(r"y = x + \sigma \cdot z"),
+            Sum((view.x(index), noise)),
+            exact=True,
+            notes=(Note("drawn"),),
+        )
+
+    def input_gradient(self, view: View, number: int, index: Index) -> Derivation:
+        """Return δ."""
+        return copied(rf"\frac{{\partial E}}{{\partial x}} = {DELTA}", view.dy(index))
+
+
+@explains(DropConnect)
+class DropConnectExplainer(LayerExplainer):
+    """y = f(Σ m(k,i) W(k,i) x(i) + b(k)); at prediction f of the mean, or the mean of f over normal draws."""
+
+    def forward(self, view: View, index: Index) -> Derivation:
+        """Return f of the sum, or the mean over the samples."""
+        formula = Formula(self.formula(view))
+        if not view.has_saved("noise"):
+            return Derivation(
+                formula, self.activated(view, self.sum_of(view, index)), notes=settings_of(view)
+            )
+        entries = tuple(view.saved("y", (z, *index), "y") for z in range(view.layer.samples))
+        return Derivation(formula, quotient(Sum(entries), Number(len(entries), "Z")), notes=settings_of(view))
+
+    def formula(self, view: View) -> str:
+        """Return the formula of the case at hand."""
+        bias = " + b(k)" if view.layer.bias else ""
+        if view.has_saved("scale"):
+            return r"y(k) = f(\sum_{i} M(k,i) \cdot W(k,i) \cdot x(i)" + bias + ")"
+        if view.has_saved("noise"):
+            return r"y(k) = \frac{1}{Z} \sum_{z} f(\mu(k) + \sigma(k) \cdot z)"
+        return r"y(k) = f(\sum_{i} W(k,i) \cdot x(i)" + bias + ")"
+
+    def sum_of(self, view: View, index: Index) -> Sum:
+        """Return the sum over the connections, the mask's entries as factors."""
+        n, k = index
+        terms: list[Expression] = []
+        for i in range(view.input_array().shape[1]):
+            factors: list[Expression] = [view.parameter("weight", (k, i), "W"), view.x((n, i))]
+            if view.has_saved("scale"):
+                factors.insert(1, view.saved("scale", (k, i), "M"))
+            terms.append(Product(tuple(factors)))
+        if view.layer.bias:
+            terms.append(view.parameter("bias", (k,), "b"))
+        return Sum(tuple(terms))
+
+    def activated(self, view: View, inside: Expression) -> Applied:
+        """Return f applied to a node."""
+        activation, ops = view.layer.activation, view.ops
+
+        def function(u: float) -> Any:
+            return activation.function(ops, np.array([u]))[0]
+
+        formulas = FORMULAS.get(type(activation))
+        return elementwise("f", function, inside, plain=bool(formulas and formulas.plain))
+
+    def saved(self, view: View, name: str, index: Index) -> Derivation | None:
+        """Explain y_z = f(u_z), u_z = μ + σ·z, u, and σ."""
+        if name == "y":
+            return Derivation(Formula("y = f(u)"), self.activated(view, view.saved("u", index, "u")))
+        if name == "u" and not view.has_saved("noise"):
+            return Derivation(Formula(r"u(k) = \sum_{i} W(k,i) \cdot x(i) + b(k)"), self.sum_of(view, index))
+        if name == "u":
+            z, n, k = index
+            noise = Product((view.saved("deviation", (n, k), r"\sigma"), view.saved("noise", (z, 0, k), "z")))
+            return Derivation(Formula(r"u = \mu + \sigma \cdot z"), Sum((self.sum_of(view, (n, k)), noise)))
+        if name == "deviation":
+            n, k = index
+            ratio = view.layer.ratio
+            squares = Sum(
+                tuple(
+                    Product(
+                        (
+                            view.parameter("weight", (k, i), "W"),
+                            view.parameter("weight", (k, i), "W"),
+                            view.x((n, i)),
+                            view.x((n, i)),
+                        )
+                    )
+                    for i in range(view.input_array().shape[1])
+                )
+            )
+            inside = Product((Number(ratio / (1 - ratio)), squares))
+            formula = Formula(r"\sigma(k) = \sqrt{\frac{r}{1 - r} \cdot \sum_{i} W(k,i)^{2} \cdot x(i)^{2}}")
+            return Derivation(formula, Applied(r"\sqrt{#1}", np.sqrt, (inside,), ulps(True)))
+        return None
