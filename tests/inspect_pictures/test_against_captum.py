@@ -15,13 +15,12 @@ from captum.attr import (
     Occlusion,
     Saliency,
 )
+from tests.inspect_pictures.torch_copy import torch_copy
 
 from tatami.inspect.grad_cam import grad_cam
 from tatami.inspect.gradients import gradient_times_input, input_gradient, integrated_gradients, saliency
 from tatami.inspect.occlusion import occlusion
 from tatami.inspect.rectified import deconvolution, guided_backpropagation
-
-from tests.inspect_pictures.torch_copy import torch_copy
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,14 @@ COMMANDS = {
     "evaluate": "Measure a trained model on test images.",
     "predict": "Say what a trained model sees in images.",
     "summary": "Print layers, shapes, parameters and cost of a network.",
+    "inspect": "Draw what a model has learned, and what it sees in an image.",
+    "report": "Write everything about a run into one HTML page.",
     "gradcheck": "Check every gradient of a network by central differences.",
     "doctor": "Print versions, processor, backends and threads.",
 }
+
+# Commands whose module has another name.
+MODULES = {"report": "report_page"}
 
 
 class CommandGroup(click.Group):
@@ -38,7 +43,7 @@ class CommandGroup(click.Group):
         """Import the module of a command and return it."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"tatami.cli.{cmd_name}").command
+        command = importlib.import_module(f"tatami.cli.{MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -73,7 +73,7 @@ def as_image(picture: NDArray[Any], *, as_ink: bool = False) -> NDArray[np.uint8
     return np.asarray(np.round(255 * np.concatenate([stretched, opaque], axis=2)), dtype=np.uint8)
 
 
-def laid_over(heat: NDArray[np.uint8], image: NDArray[np.uint8], strength: float = 0.4) -> NDArray[np.uint8]:
+def laid_over(heat: NDArray[np.uint8], image: NDArray[np.uint8], strength: float = 0.3) -> NDArray[np.uint8]:
     """Darken a coloured map where an image of the same size is dark, so that one sees where it lies on the image."""
     grey = image[..., :3].mean(axis=2, keepdims=True) / 255
     mixed = heat[..., :3] * (1 - strength + strength * grey)

@@ -125,7 +125,7 @@ def exciting_section(subject: Subject) -> Markup | None:
     introduction = (
         f"For the {len(strongest)} most active of the {len(found.images)} channels of {layer}, the images that excite "
         f"them most among {len(subject.sample):,} test images; the frame is the part that the unit sees. The last "
-        f"picture is what the deconvolution network rebuilds from the first one."
+        f"picture is what the deconvolution network rebuilds in the first frame."
     )
     return section("exciting", "What excites the units", introduction, rows)
 
@@ -151,8 +151,9 @@ def exciting_figures(subject: Subject, layer: str, found: Excitement, channel: i
     first = subject.seen(subject.sample[found.images[channel, :1]])
     unit = Unit(layer, (channel,), over="maximum")
     rebuilt = deconvolution(subject.network, subject.parameters, first, unit, state=subject.model.state)
-    drawn = coloured(plane(rebuilt[0].sum(axis=0)), SIGNED)
-    return [*figures, captioned(image(drawn, f"deconvolution of {unit}"), "deconvolution")]
+    patch = seen_patch(subject.network, layer, tuple(int(at) for at in found.positions[channel, 0]))
+    drawn = coloured(rebuilt[0].sum(axis=0)[patch], SIGNED)
+    return [*figures, captioned(image(drawn, f"deconvolution of {unit}"), "rebuilt")]
 
 
 def ideal_section(subject: Subject) -> Markup:

@@ -150,10 +150,12 @@ def worst_section(subject: Subject) -> Markup:
     for number in evaluation.worst(WORST):
         true, seen = int(evaluation.labels[number]), int(evaluation.predicted[number])
         texts = [
-            element("b", f"seen as {subject.class_names[seen]}", class_="wrong" if true != seen else "right"),
+            element(
+                "b", f"seen as {subject.class_names[seen]}:", class_="wrong" if true != seen else "right"
+            ),
             element("span", f" {score(subject, number, seen)}"),
             element("br"),
-            f"is {subject.class_names[true]} {score(subject, number, true)}",
+            f"is {subject.class_names[true]}: {score(subject, number, true)}",
         ]
         example = subject.test.images[number]
         label = f"test image {number}"
