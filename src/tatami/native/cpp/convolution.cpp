@@ -76,9 +76,9 @@ public:
         std::string text = depthwise ? "depthwise convolution" : "convolution";
         if (settings.bias) text += " + bias";
         if (relu) text += " + ReLU";
-        if (pool) text += " + 2x2 max pool";
+        if (pool) text += " + max pool";
         if (winograd) text += ", Winograd";
-        if (sparse) text += ", sparse gradients";
+        if (sparse || masked) text += ", sparse gradients";
         return text;
     }
 
@@ -100,6 +100,8 @@ public:
                         segments.push_back({line + t * w.dilation[2] * x.step[2], channels});
             }
         taps = static_cast<Index>(tap_offsets.size());
+        for (const Segment& segment : segments)
+            for (Index i = 0; i < segment.length; ++i) float_offsets.push_back(segment.offset + i);
         for (Index t = 0; t < taps; ++t) tap_rows.push_back(t * round_up(settings.shape.channels, lanes));
         winograd = winograd && x.stride % lanes == 0;
         if (winograd) {
@@ -114,11 +116,12 @@ public:
                 code_base = plan.reserve_codes(code_image);
                 // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
                 const Index pixels = y.size[1] * y.size[2];
-                sparse = joined && x.image < (Index{1} << 30);
-                sparse_input = wants_input_gradient && w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} &&
+                masked = joined && segments[0].length < lanes;
+                sparse = joined && !masked && x.image < (Index{1} << 30);
+                sparse_input = wants_input_gradient && y.size[1] * 2 <= settings.shape.size[1] && w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} &&
                                w.dilation == Size{1, 1, 1};
                 padded_run = round_up(segments[0].length, lanes);
-                plan.need_scratch(settings.shape.channels * (2 * pixels + 1) + 64);
+                plan.need_scratch(settings.shape.channels * 2 * (pixels + 1) + 64);
                 if (sparse_input) {
                     window.channels = x.channels;
                     window.stride = round_up(x.channels, lanes);
@@ -283,13 +286,14 @@ public:
         const Tensor& du = pool ? *full_gradient : plan.gradient(node);
         float* const gradient = plan.image(du, n, thread);
         if (sparse) winners_weight_gradient(n, thread, chunk, !first_image);
+        if (masked) masked_weight_gradient(n, thread, chunk, !first_image);
         if (sparse_input) winners_input_gradient(n, thread);
-        if (sparse && (sparse_input || !wants_input_gradient)) return;
+        if ((sparse || masked) && (sparse_input || !wants_input_gradient)) return;
         if (pool)
             unpool(n, thread, gradient);
         else if (relu)
             through_relu(n, thread, gradient);
-        if (!sparse) weight_gradient(n, thread, chunk, !first_image, du, gradient);
+        if (!sparse && !masked) weight_gradient(n, thread, chunk, !first_image, du, gradient);
         if (wants_input_gradient && !sparse_input) input_gradient(n, thread, du, gradient);
     }
 
@@ -375,6 +379,9 @@ private:
         job.last_vectors = columns - (job.panels - 1) * 2 * lanes > lanes ? 2 : 1;
     }
 
+    // Rows of a pooling window: 2, or 1 for signals.
+    Index pair_rows() const { return plan.value(node).size[1] * 2 <= settings.shape.size[1] ? 2 : 1; }
+
     // Two rows of pixels at a time into a strip, and their maxima out of it.
     void pooled_panel(CorrelateRow row, const float* from, float* to, Index n, int thread, Index filter) {
         const Tensor& x = plan.value(input);
@@ -386,13 +393,13 @@ private:
         row.pixels = 2 * y.size[2];
         PoolPair pair{};
         pair.upper = strip;
-        pair.lower = strip + row.pixels * width;
+        pair.lower = strip + (pair_rows() - 1) * row.pixels * width;
         pair.stride = width;
         pair.output_stride = y.step[2];
         pair.pixels = y.size[2];
         pair.channels = width;
         for (Index h = 0; h < y.size[1]; ++h) {
-            for (Index half = 0; half < 2; ++half) {
+            for (Index half = 0; half < pair_rows(); ++half) {
                 row.input = from + (2 * h + half) * w.stride[1] * x.step[1];
                 row.output = strip + half * row.pixels * width;
                 plan.kernels.correlate(row);
@@ -416,7 +423,7 @@ private:
             pair.dy = plan.image(dy, n, thread) + dy.origin + h * dy.step[1];
             pair.code = plan.codes(code_base, n, code_image) + h * dy.size[2] * dy.stride;
             pair.upper = full + du.origin + 2 * h * du.step[1];
-            pair.lower = pair.upper + du.step[1];
+            pair.lower = pair_rows() == 2 ? pair.upper + du.step[1] : nullptr;
             plan.kernels.unpool_pair(pair);
         }
     }
@@ -444,10 +451,35 @@ private:
         job.padded_run = padded_run;
         job.dbias = settings.bias ? plan.partial(chunk) + partial_bias : nullptr;
         job.accumulate = accumulate;
-        job.values = plan.scratch(thread);
-        job.offsets = reinterpret_cast<std::int32_t*>(job.values + job.channels * pixels);
-        job.counts = job.offsets + job.channels * pixels;
+        job.entries = reinterpret_cast<std::uint64_t*>(plan.scratch(thread));
+        job.counts = reinterpret_cast<Index*>(job.entries + job.channels * pixels);
         plan.kernels.sparse_weight_gradient(job);
+    }
+
+    void masked_weight_gradient(Index n, int thread, Index chunk, bool accumulate) {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        const Tensor& dy = plan.gradient(node);
+        MaskedWeightGradient job{};
+        job.code_stride = y.stride;
+        job.dy_stride = dy.step[2];
+        job.dy_line = dy.step[1];
+        job.pooled_height = y.size[1];
+        job.pooled_width = y.size[2];
+        job.input = plan.image(x, n, thread) + first_tap;
+        job.input_stride = settings.window.stride[2] * x.step[2];
+        job.input_line = settings.window.stride[1] * x.step[1];
+        job.tap_offsets = float_offsets.data();
+        job.taps = static_cast<Index>(float_offsets.size());
+        job.accumulate = accumulate;
+        for (const Panel& panel : plan_panels()) {
+            job.code = plan.codes(code_base, n, code_image) + panel.first;
+            job.dy = plan.image(dy, n, thread) + dy.origin + panel.first;
+            job.dweight = plan.partial(chunk) + partial_weight + panel.weight;
+            job.dbias = settings.bias ? plan.partial(chunk) + partial_bias + panel.first : nullptr;
+            job.vectors = panel.vectors;
+            plan.kernels.masked_weight_gradient(job);
+        }
     }
 
     // Filters × rows × padded row, summed over the chunks, into the weights' own arrangement.
@@ -653,7 +685,8 @@ private:
     Index partial_weight = 0, partial_bias = 0;
     Index code_base = 0, code_image = 0;
     Tensor* full_gradient = nullptr;
-    bool sparse = false, sparse_input = false;  // gradients from the winners alone
+    bool sparse = false, masked = false, sparse_input = false;  // gradients from the winners alone
+    std::vector<Index> float_offsets;                           // of every float of the window
     Index padded_run = 0, winner_weight = 0;
     Tensor window;
     bool winograd = false, winograd_input = false;

@@ -7,6 +7,8 @@
 //   weight gradient  dw(f, u) = sum over images n of x(n, f) · dy(n, u)                        tiles: features × panel of units
 //   input gradient   dx(n, f) = sum over units u of dy(n, u) · weight(f, u)                    tiles: images × panel of features
 //
+// A convolution whose only window is the whole input is the same thing and runs here, too.
+//
 // The last one needs the weights with features side by side: a transposed copy, renewed after every update.
 #include <algorithm>
 

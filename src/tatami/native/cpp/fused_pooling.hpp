@@ -2,7 +2,8 @@
 //
 // Besides the maximum one byte per pooled value is written: which of the four positions won (0 … 3, row by row, the first
 // of equal ones) or `inactive`, where the maximum is 0 and ReLU passes no gradient. The backward pass needs nothing else:
-// at most one in four gradients of the convolution's output differs from zero.
+// at most one in four gradients of the convolution's output differs from zero. Signals are pooled in windows of 1×2; then the
+// lower row is the upper one once more, and the first of equal ones keeps the winner in it.
 #pragma once
 
 #include "kernel_table.hpp"
@@ -60,9 +61,10 @@ void unpool_pair(const tatami::UnpoolPair& job) {
             const Vector dy = load(job.dy + p * job.dy_stride + c);
             const Integers code = load_codes(job.code + p * job.code_stride + c);
             float* const upper = job.upper + 2 * p * job.stride + c;
-            float* const lower = job.lower + 2 * p * job.stride + c;
+            float* const lower = job.lower ? job.lower + 2 * p * job.stride + c : nullptr;
             store(upper, code == Integers{} ? dy : zero());
             store(upper + job.stride, code == Integers{} + 1 ? dy : zero());
+            if (job.lower == nullptr) continue;
             store(lower, code == Integers{} + 2 ? dy : zero());
             store(lower + job.stride, code == Integers{} + 3 ? dy : zero());
         }

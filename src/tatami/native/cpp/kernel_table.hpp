@@ -119,7 +119,7 @@ struct UnpoolPair {
     const std::uint8_t* code;
     Index code_stride;
     float* upper;
-    float* lower;
+    float* lower;  // null: windows of one row
     Index stride;
     Index pixels;
     Index channels;
@@ -141,9 +141,25 @@ struct SparseWeightGradient {
     Index padded_run;
     float* dbias;
     bool accumulate;
-    std::int32_t* offsets;  // scratch: channels × pooled pixels
-    float* values;          // likewise
-    std::int32_t* counts;   // channels
+    std::uint64_t* entries;  // scratch: channels × pooled pixels
+    Index* counts;           // channels
+};
+
+// The same for windows of few floats, one panel at a time; see sparse_gradient.hpp.
+struct MaskedWeightGradient {
+    const std::uint8_t* code;  // at the panel's first filter, like dy and dbias
+    Index code_stride;
+    const float* dy;
+    Index dy_stride, dy_line;
+    Index pooled_height, pooled_width;
+    const float* input;
+    Index input_stride, input_line;
+    const Index* tap_offsets;  // of every float of the window
+    Index taps;
+    float* dweight;  // taps × (vectors · lanes)
+    float* dbias;    // vectors · lanes, or null
+    int vectors;
+    bool accumulate;
 };
 
 // Input gradient of a 3×3 convolution from the winners of fused pooling alone; see sparse_gradient.hpp.
@@ -214,6 +230,7 @@ struct Kernels {
     void (*pool_pair)(const PoolPair&);
     void (*unpool_pair)(const UnpoolPair&);
     void (*sparse_weight_gradient)(const SparseWeightGradient&);
+    void (*masked_weight_gradient)(const MaskedWeightGradient&);
     void (*sparse_input_gradient)(const SparseInputGradient&);
     void (*winograd)(const Winograd&);
     // One panel's weights, (tap, input channel) × panel, transformed; reversed: the taps from the last to the first.

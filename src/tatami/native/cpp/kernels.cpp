@@ -17,7 +17,7 @@ const Kernels* TATAMI_KERNELS() {
     static constexpr Kernels kernels = {
         TATAMI_NAME,      lanes,      tile_pixels,           correlate, weight_gradient, depthwise,
         depthwise_weight_gradient,   max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
-        lp_pool,          lp_pool_gradient, pool_pair, unpool_pair, sparse_weight_gradient, sparse_input_gradient, winograd, winograd_weight,
+        lp_pool,          lp_pool_gradient, pool_pair, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, winograd, winograd_weight,
         activate,         activate_gradient, add,            multiply, column_sums, update, keep_mask, transpose,
     };
     return &kernels;

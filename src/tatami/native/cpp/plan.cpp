@@ -65,10 +65,19 @@ bool is_depthwise(const Engine& engine, int node) {
     return convolution.groups == channels && convolution.shape.channels == channels;
 }
 
+bool sees_everything(const Engine& engine, int node) {
+    const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
+    const Shape& from = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape;
+    const WindowSettings& w = convolution.window;
+    return convolution.kind == Kind::convolution && convolution.groups == 1 && w.kernel == from.size &&
+           w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0};
+}
+
 bool winograd_fits(const Engine& engine, int node) {
     const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
     if (convolution.kind != Kind::convolution || convolution.groups != 1) return false;
     const WindowSettings& w = convolution.window;
+    if (sees_everything(engine, node)) return false;
     const Index channels = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape.channels;
     constexpr Index enough = 16;  // with fewer the transforms cost more than they save
     return w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1} &&
@@ -145,8 +154,9 @@ void Plan::build_operations() {
     const auto is_pair_pool = [&](int node) {
         if (node < 0 || nodes[static_cast<std::size_t>(node)].kind != Kind::max_pool) return false;
         const WindowSettings& w = nodes[static_cast<std::size_t>(node)].window;
-        return w.kernel == Size{1, 2, 2} && w.stride == Size{1, 2, 2} && w.before == Size{0, 0, 0} &&
-               w.after == Size{0, 0, 0};
+        const Index height = nodes[static_cast<std::size_t>(nodes[static_cast<std::size_t>(node)].inputs[0])].shape.size[1];
+        const Size pair{1, height == 1 ? 1 : 2, 2};  // signals have one row
+        return w.kernel == pair && w.stride == pair && w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0};
     };
     const auto fuse = [&](int node, int into) {
         materialised_[static_cast<std::size_t>(node)] = false;
@@ -160,7 +170,7 @@ void Plan::build_operations() {
         const Node& node = nodes[at];
         if (done[at] || tensor_of_[at] != i) continue;
         const bool fusible = mode != Mode::inspect;
-        if (node.kind == Kind::convolution) {
+        if (node.kind == Kind::convolution && !sees_everything(engine, i)) {
             int output = i;
             bool relu = false, pool = false;
             const int next = only_consumer(i);
@@ -178,7 +188,7 @@ void Plan::build_operations() {
             if (relu) done[static_cast<std::size_t>(next)] = true;
             done[static_cast<std::size_t>(output)] = true;
             operations_.push_back(make_convolution(*this, i, relu, pool, output));
-        } else if (node.kind == Kind::dense) {
+        } else if (node.kind == Kind::dense || node.kind == Kind::convolution) {
             const int next = only_consumer(i);
             const bool relu = fusible && is_relu(next);
             if (relu) {

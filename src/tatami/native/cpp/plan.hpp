@@ -25,6 +25,7 @@ struct Tensor {
 // Shape of the map behind a dense layer's flat input, or the flat input itself.
 Shape dense_source(const Engine& engine, int node);
 bool is_depthwise(const Engine& engine, int node);
+bool sees_everything(const Engine& engine, int node);  // a convolution with one window: a dense layer in disguise
 bool winograd_fits(const Engine& engine, int node);  // a 3×3 convolution with stride 1 and enough channels
 bool flatten_is_alias(const Engine& engine, int node);
 std::vector<int> consumers_of(const Engine& engine, int node);

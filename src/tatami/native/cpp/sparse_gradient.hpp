@@ -9,6 +9,9 @@
 //     window(row, :) += g · input(offset + row, :)
 // Rows of a window are contiguous, taps and channels together. Result: filters × rows × padded row, transposed afterwards.
 //
+// Windows of few floats (a grey image has 9 or 25) would fill vectors of the input badly. There the vector runs over filters,
+// and each of the four positions multiplies dy masked by its code: all four products are made, but dy is never spread out.
+//
 // Input gradient of a 3×3 window. For each pooled value the filters that won are the bits of a mask, one mask for each of
 // the four positions. The union of the four windows is 4×4 pixels: with one vector of input channels it fits into 16
 // registers, and is added to dx once for all filters. Where there are only 16 registers, each position's 3×3 window is
@@ -20,16 +23,30 @@
 namespace {
 
 using tatami::Index;
+using tatami::MaskedWeightGradient;
 using tatami::SparseInputGradient;
 using tatami::SparseWeightGradient;
 
 constexpr int window_vectors = registers == 32 ? 6 : 4;
 
+// An entry holds the offset of its window in the lower half and g's bits in the upper one: one store writes both.
+TATAMI_INLINE std::uint64_t make_entry(std::uint32_t offset, float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return std::uint64_t{bits} << 32 | offset;
+}
+
+TATAMI_INLINE float entry_value(std::uint64_t entry) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(entry >> 32);
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 template <int rows, int vectors>
 void walk_entries(const SparseWeightGradient& job, Index k, Index first_row, Index first_float) {
     const Index pixels = job.pooled_height * job.pooled_width;
-    const std::int32_t* const offsets = job.offsets + k * pixels;
-    const float* const values = job.values + k * pixels;
+    const std::uint64_t* const entries = job.entries + k * pixels;
     const Index count = job.counts[k];
     float* const to = job.dweight + (k * job.segment_count + first_row) * job.padded_run + first_float;
     const float* input[rows];
@@ -41,8 +58,8 @@ void walk_entries(const SparseWeightGradient& job, Index k, Index first_row, Ind
         for (int v = 0; v < vectors; ++v)
             sum[r][v] = job.accumulate ? load(to + r * job.padded_run + v * lanes) : zero();
     for (Index i = 0; i < count; ++i) {
-        const Vector g = broadcast(values[i]);
-        const Index offset = offsets[i];
+        const Vector g = broadcast(entry_value(entries[i]));
+        const Index offset = static_cast<Index>(entries[i] & 0xFFFFFFFFu);
 #pragma GCC unroll 3
         for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 6
@@ -56,9 +73,9 @@ void walk_entries(const SparseWeightGradient& job, Index k, Index first_row, Ind
 }
 
 template <int rows>
-void walk_row_vectors(const SparseWeightGradient& job, Index k, Index first_row) {
-    for (Index at = 0; at < job.padded_run; at += window_vectors * lanes) {
-        const Index left = (job.padded_run - at) / lanes;
+void walk_filters(const SparseWeightGradient& job, Index first_row, Index at) {
+    const Index left = (job.padded_run - at) / lanes;
+    for (Index k = 0; k < job.channels; ++k)
         switch (left < window_vectors ? left : window_vectors) {
             case 1: walk_entries<rows, 1>(job, k, first_row, at); break;
             case 2: walk_entries<rows, 2>(job, k, first_row, at); break;
@@ -70,27 +87,23 @@ void walk_row_vectors(const SparseWeightGradient& job, Index k, Index first_row)
 #endif
             default: break;
         }
-    }
 }
 
 void list_entries(const SparseWeightGradient& job) {
     const Index pixels = job.pooled_height * job.pooled_width;
-    const std::int32_t delta[inactive + 1] = {0, static_cast<std::int32_t>(job.input_stride),
-                                              static_cast<std::int32_t>(job.input_line),
-                                              static_cast<std::int32_t>(job.input_line + job.input_stride), 0};
-    for (Index k = 0; k < job.channels; ++k) job.counts[k] = 0;
+    const Index delta[inactive + 1] = {0, job.input_stride, job.input_line, job.input_line + job.input_stride, 0};
+    for (Index k = 0; k < job.channels; ++k) job.counts[k] = k * pixels;
     for (Index h = 0; h < job.pooled_height; ++h)
         for (Index w = 0; w < job.pooled_width; ++w) {
             const std::uint8_t* const code = job.code + (h * job.pooled_width + w) * job.code_stride;
             const float* const dy = job.dy + h * job.dy_line + w * job.dy_stride;
-            const std::int32_t corner = static_cast<std::int32_t>(2 * h * job.input_line + 2 * w * job.input_stride);
+            const Index corner = 2 * h * job.input_line + 2 * w * job.input_stride;
             for (Index k = 0; k < job.channels; ++k) {  // written always, counted if active: no branch to mispredict
-                const Index at = k * pixels + job.counts[k];
-                job.offsets[at] = corner + delta[code[k]];
-                job.values[at] = dy[k];
+                job.entries[job.counts[k]] = make_entry(static_cast<std::uint32_t>(corner + delta[code[k]]), dy[k]);
                 job.counts[k] += code[k] != inactive;
             }
         }
+    for (Index k = 0; k < job.channels; ++k) job.counts[k] -= k * pixels;
 }
 
 void sparse_weight_gradient(const SparseWeightGradient& job) {
@@ -99,13 +112,95 @@ void sparse_weight_gradient(const SparseWeightGradient& job) {
     for (Index k = 0; k < job.channels; ++k) {
         if (job.dbias) {
             float sum = job.accumulate ? job.dbias[k] : 0.0f;
-            for (Index i = 0; i < job.counts[k]; ++i) sum += job.values[k * pixels + i];
+            for (Index i = 0; i < job.counts[k]; ++i) sum += entry_value(job.entries[k * pixels + i]);
             job.dbias[k] = sum;
         }
+    }
+    // One part of the window at a time for all filters: that part of the image stays in a nearer cache.
+    for (Index at = 0; at < job.padded_run; at += window_vectors * lanes) {
         Index row = 0;
-        for (; row + 3 <= job.segment_count; row += 3) walk_row_vectors<3>(job, k, row);
-        for (; row + 2 <= job.segment_count; row += 2) walk_row_vectors<2>(job, k, row);
-        for (; row < job.segment_count; ++row) walk_row_vectors<1>(job, k, row);
+        for (; row + 3 <= job.segment_count; row += 3) walk_filters<3>(job, row, at);
+        for (; row + 2 <= job.segment_count; row += 2) walk_filters<2>(job, row, at);
+        for (; row < job.segment_count; ++row) walk_filters<1>(job, row, at);
+    }
+}
+
+template <int taps, int vectors>
+void masked_tile(const MaskedWeightGradient& job, Index first_tap) {
+    Vector sum[taps][vectors];
+    float* const to = job.dweight + first_tap * vectors * lanes;
+#pragma GCC unroll 9
+    for (int t = 0; t < taps; ++t)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) sum[t][v] = job.accumulate ? load(to + (t * vectors + v) * lanes) : zero();
+    const Index* const offsets = job.tap_offsets + first_tap;
+    const Index delta[4] = {0, job.input_stride, job.input_line, job.input_line + job.input_stride};
+    for (Index h = 0; h < job.pooled_height; ++h)
+        for (Index w = 0; w < job.pooled_width; ++w) {
+            const std::uint8_t* const code = job.code + (h * job.pooled_width + w) * job.code_stride;
+            const float* const dy = job.dy + h * job.dy_line + w * job.dy_stride;
+            Vector given[vectors];
+            Integers codes[vectors];
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; ++v) {
+                given[v] = load(dy + v * lanes);
+                codes[v] = load_codes(code + v * lanes);
+            }
+            const float* const corner = job.input + 2 * h * job.input_line + 2 * w * job.input_stride;
+            for (int position = 0; position < 4; ++position) {
+                const float* const x = corner + delta[position];
+                Vector d[vectors];
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; ++v) d[v] = codes[v] == Integers{} + position ? given[v] : zero();
+#pragma GCC unroll 9
+                for (int t = 0; t < taps; ++t)
+#pragma GCC unroll 2
+                    for (int v = 0; v < vectors; ++v) sum[t][v] = multiply_add(broadcast(x[offsets[t]]), d[v], sum[t][v]);
+            }
+        }
+#pragma GCC unroll 9
+    for (int t = 0; t < taps; ++t)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) store(to + (t * vectors + v) * lanes, sum[t][v]);
+}
+
+template <int taps>
+void masked_taps(const MaskedWeightGradient& job, Index first_tap) {
+    if (job.vectors == 2)
+        masked_tile<taps, 2>(job, first_tap);
+    else
+        masked_tile<taps, 1>(job, first_tap);
+}
+
+void masked_weight_gradient(const MaskedWeightGradient& job) {
+    constexpr Index most = registers == 32 ? 9 : 4;
+    for (Index t = 0; t < job.taps;) {
+        const Index left = job.taps - t, count = left < most ? left : most;
+        switch (count) {
+            case 1: masked_taps<1>(job, t); break;
+            case 2: masked_taps<2>(job, t); break;
+            case 3: masked_taps<3>(job, t); break;
+            case 4: masked_taps<4>(job, t); break;
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+            case 5: masked_taps<5>(job, t); break;
+            case 6: masked_taps<6>(job, t); break;
+            case 7: masked_taps<7>(job, t); break;
+            case 8: masked_taps<8>(job, t); break;
+            case 9: masked_taps<9>(job, t); break;
+#endif
+            default: break;
+        }
+        t += count;
+    }
+    if (!job.dbias) return;
+    for (int v = 0; v < job.vectors; ++v) {
+        Vector sum = job.accumulate ? load(job.dbias + v * lanes) : zero();
+        for (Index h = 0; h < job.pooled_height; ++h)
+            for (Index w = 0; w < job.pooled_width; ++w) {
+                const Integers code = load_codes(job.code + (h * job.pooled_width + w) * job.code_stride + v * lanes);
+                sum += code != Integers{} + inactive ? load(job.dy + h * job.dy_line + w * job.dy_stride + v * lanes) : zero();
+            }
+        store(job.dbias + v * lanes, sum);
     }
 }
 
@@ -152,49 +247,43 @@ TATAMI_INLINE void add_window(float* to, Index line, Index pixel, const Vector (
 }
 
 template <int top, int left>
-TATAMI_INLINE void add_position(const SparseInputGradient& job, const std::uint8_t* code, const float* dy,
-                                const float* weight, float* to) {
+TATAMI_INLINE void add_position(const SparseInputGradient& job, std::uint32_t mask, const float* dy, const float* weight,
+                                float* to) {
+    if (mask == 0) return;
     Vector window[9] = {};
-    bool any = false;
-    for (Index first = 0; first < job.channels; first += word_filters) {
-        const Index left_over = job.channels - first;
-        std::uint32_t found[4];
-        winners(code + first, left_over < word_filters ? left_over : word_filters, found);
-        any = any || found[2 * top + left] != 0;
-        add_filters<0, 0, 3>(found[2 * top + left], dy + first, weight + first * 9 * lanes, window);
-    }
-    if (any) add_window<3>(to + top * job.line + left * job.pixel, job.line, job.pixel, window);
+    add_filters<0, 0, 3>(mask, dy, weight, window);
+    add_window<3>(to + top * job.line + left * job.pixel, job.line, job.pixel, window);
+}
+
+// One vector of input channels and up to 32 filters, whose weights fit the first-level cache, over the whole image.
+void add_block(const SparseInputGradient& job, Index vector, Index first) {
+    const float* const weight = job.weight + (vector * job.channels + first) * 9 * lanes;
+    const Index count = job.channels - first < word_filters ? job.channels - first : word_filters;
+    for (Index h = 0; h < job.pooled_height; ++h)
+        for (Index w = 0; w < job.pooled_width; ++w) {
+            const float* const dy = job.dy + h * job.dy_line + w * job.dy_stride + first;
+            float* const to = job.window + 2 * h * job.line + 2 * w * job.pixel + vector * lanes;
+            std::uint32_t found[4];
+            winners(job.code + (h * job.pooled_width + w) * job.code_stride + first, count, found);
+            if constexpr (registers == 32) {
+                Vector window[16] = {};
+                add_filters<0, 0, 4>(found[0], dy, weight, window);
+                add_filters<0, 1, 4>(found[1], dy, weight, window);
+                add_filters<1, 0, 4>(found[2], dy, weight, window);
+                add_filters<1, 1, 4>(found[3], dy, weight, window);
+                add_window<4>(to, job.line, job.pixel, window);
+            } else {
+                add_position<0, 0>(job, found[0], dy, weight, to);
+                add_position<0, 1>(job, found[1], dy, weight, to);
+                add_position<1, 0>(job, found[2], dy, weight, to);
+                add_position<1, 1>(job, found[3], dy, weight, to);
+            }
+        }
 }
 
 void sparse_input_gradient(const SparseInputGradient& job) {
-    for (Index vector = 0; vector < job.input_vectors; ++vector) {
-        const float* const weight = job.weight + vector * job.channels * 9 * lanes;
-        for (Index h = 0; h < job.pooled_height; ++h)
-            for (Index w = 0; w < job.pooled_width; ++w) {
-                const std::uint8_t* const code = job.code + (h * job.pooled_width + w) * job.code_stride;
-                const float* const dy = job.dy + h * job.dy_line + w * job.dy_stride;
-                float* const to = job.window + 2 * h * job.line + 2 * w * job.pixel + vector * lanes;
-                if constexpr (registers == 32) {
-                    Vector window[16] = {};
-                    for (Index first = 0; first < job.channels; first += word_filters) {
-                        const Index left_over = job.channels - first;
-                        std::uint32_t found[4];
-                        winners(code + first, left_over < word_filters ? left_over : word_filters, found);
-                        const float* const taps = weight + first * 9 * lanes;
-                        add_filters<0, 0, 4>(found[0], dy + first, taps, window);
-                        add_filters<0, 1, 4>(found[1], dy + first, taps, window);
-                        add_filters<1, 0, 4>(found[2], dy + first, taps, window);
-                        add_filters<1, 1, 4>(found[3], dy + first, taps, window);
-                    }
-                    add_window<4>(to, job.line, job.pixel, window);
-                } else {
-                    add_position<0, 0>(job, code, dy, weight, to);
-                    add_position<0, 1>(job, code, dy, weight, to);
-                    add_position<1, 0>(job, code, dy, weight, to);
-                    add_position<1, 1>(job, code, dy, weight, to);
-                }
-            }
-    }
+    for (Index vector = 0; vector < job.input_vectors; ++vector)
+        for (Index first = 0; first < job.channels; first += word_filters) add_block(job, vector, first);
 }
 
 }  // namespace
