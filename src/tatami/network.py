@@ -47,7 +47,8 @@ class Node:
 class ReceptiveField:
     """The patch of the network's input that one unit sees, per axis: unit i sees jump·i + first … jump·i + last.
 
-    Where branches that step differently are joined, the largest step is given.
+    Where branches that step differently are joined, the largest step is given. ``everything`` means all of the input, or that
+    the place of a unit does not tell which part (behind a reshape).
     """
 
     first: Shape
@@ -62,6 +63,8 @@ class ReceptiveField:
 
     def through(self, window: Geometry) -> "ReceptiveField":
         """Return the field of a window over units that have this field."""
+        if self.everything:
+            return self
         before = [pair[0] for pair in window.padding]
         reaches = [reach - 1 - pad for reach, pad in zip(window.effective_kernel, before, strict=True)]
         return ReceptiveField(
@@ -69,6 +72,27 @@ class ReceptiveField:
             tuple(at + reach * jump for at, reach, jump in zip(self.last, reaches, self.jump, strict=True)),
             tuple(jump * step for jump, step in zip(self.jump, window.stride, strict=True)),
             self.everything,
+        )
+
+    def magnified(self, enlargement: Sequence[tuple[int, int, int]]) -> "ReceptiveField":
+        """Return the field of a layer whose output j sees the units i with j + low ≤ factor·i ≤ j + high.
+
+        So unit i is at least (j + low) / factor and at most (j + high) / factor. Steps finer than one position of the
+        input are not followed.
+        """
+        if self.everything:
+            return self
+        if any(jump % factor for jump, (factor, _, _) in zip(self.jump, enlargement, strict=True)):
+            return replace(self, everything=True)
+        jumps = tuple(jump // factor for jump, (factor, _, _) in zip(self.jump, enlargement, strict=True))
+        return ReceptiveField(
+            tuple(
+                at + low * jump for at, jump, (_, low, _) in zip(self.first, jumps, enlargement, strict=True)
+            ),
+            tuple(
+                at + high * jump for at, jump, (_, _, high) in zip(self.last, jumps, enlargement, strict=True)
+            ),
+            jumps,
         )
 
     @staticmethod
@@ -249,6 +273,9 @@ class Network:
             window = node.layer.window(*self.input_shapes(node))
             if window is not None:
                 field = field.through(window)
+            enlargement = node.layer.enlargement(*self.input_shapes(node))
+            if enlargement is not None:
+                field = field.magnified(enlargement)
             if node.layer.sees_everything():
                 field = replace(field, everything=True)
             fields[node.name] = field

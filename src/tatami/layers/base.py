@@ -97,8 +97,12 @@ class Layer(Described, family="layer", abstract=True):
         """Return the window that this layer moves over its input, if it has one."""
         return None
 
+    def enlargement(self, *input_shapes: Shape) -> tuple[tuple[int, int, int], ...] | None:
+        """Return (factor, low, high) for each axis if output j sees the inputs i with j + low ≤ factor·i ≤ j + high."""
+        return None
+
     def sees_everything(self) -> bool:
-        """Say whether every output unit sees the whole input."""
+        """Say whether every output unit sees the whole input, or its place does not tell what it sees."""
         return False
 
     def multiply_adds(self, *input_shapes: Shape) -> int:

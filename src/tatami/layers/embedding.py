@@ -92,6 +92,10 @@ class Embedding(Layer):
         one_hot = ops.xp.astype(tokens == ops.xp.arange(self.vocabulary), dy.dtype)
         return Backward((ops.xp.zeros_like(saved["x"]),), {"weight": ops.matmul(one_hot.T, rows)})
 
+    def sees_everything(self) -> bool:
+        """Tokens have no spatial axes that a receptive field could be told in."""
+        return True
+
     def settings(self) -> str:
         """Return vocabulary and length of a vector."""
         return f"{self.vocabulary} tokens, {self.features} features"
@@ -137,6 +141,10 @@ class PaddingMask(Layer):
     ) -> Backward:
         """Return dx of ``y = x != value``: a step function has derivative 0."""
         return Backward((ops.xp.zeros_like(saved["x"]),))
+
+    def sees_everything(self) -> bool:
+        """Tokens have no spatial axes that a receptive field could be told in."""
+        return True
 
     def settings(self) -> str:
         """Return the value."""

@@ -205,6 +205,10 @@ class AdaptiveMaxPool(Layer):
             dx[window] += ops.xp.reshape(won * flat_dy[:, :, number, None], shape)
         return Backward((dx,))
 
+    def sees_everything(self) -> bool:
+        """Windows of unequal size: what an output sees is not followed."""
+        return True
+
     def settings(self) -> str:
         """Return the output size."""
         return f"to {self.output_size}"

@@ -16,6 +16,7 @@ from tatami.backends.base import Array, Backend
 from tatami.errors import SettingError
 from tatami.geometry import (
     LARGEST_SIZE,
+    Geometry,
     Padding,
     Pairs,
     PerAxis,
@@ -136,6 +137,11 @@ class Pad(Resampling):
         inside = along_axes(ops, ops.xp.ones_like(x[:1, :1]), self.matrices(x.shape[2:]))
         return Forward(forward.output + self.value * (1 - inside), saved=forward.saved)
 
+    def window(self, *input_shapes: Shape) -> Geometry:
+        """Return a window of one tap: every output sees one position, moved by the padding."""
+        shape = only_input(self, input_shapes)
+        return Geometry.of(shape, 1, padding=self.pairs(len(shape) - 1), layer=self.label)
+
     def settings(self) -> str:
         """Return padding and mode."""
         value = f" {self.value:g}" if self.mode == "constant" else ""
@@ -198,6 +204,17 @@ class Upsample(Resampling):
                 matrices.append(interpolation_matrix(n, (positions + 0.5) / factor - 0.5))
         return matrices
 
+    def enlargement(self, *input_shapes: Shape) -> tuple[tuple[int, int, int], ...]:
+        """Nearest: i = ⌊j / f⌋. Linear: the neighbours within one step of (j + ½)/f - ½."""
+        factors = self.factors(len(only_input(self, input_shapes)) - 1)
+        if self.mode == "nearest":
+            return tuple((f, 1 - f, 0) for f in factors)
+        return tuple((f, (1 - 3 * f) // 2 + 1, (f + 2) // 2 - 1) for f in factors)
+
+    def sees_everything(self) -> bool:
+        """With aligned corners the step between outputs is no simple fraction and is not followed."""
+        return self.align_corners
+
     def settings(self) -> str:
         """Return factor and mode."""
         return f"factor {self.factor}, {self.mode}" + (", corners aligned" if self.align_corners else "")
@@ -235,6 +252,10 @@ class AdaptiveAveragePool(Resampling):
                 matrix[row, start:stop] = 1 / (stop - start)
             matrices.append(matrix)
         return matrices
+
+    def sees_everything(self) -> bool:
+        """Windows of unequal size: what an output sees is not followed."""
+        return True
 
     def settings(self) -> str:
         """Return the output size."""

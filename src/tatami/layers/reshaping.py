@@ -63,6 +63,10 @@ class Reshape(Layer):
         """Return dx of ``y = reshape(x)``: dy in the old shape."""
         return Backward((ops.xp.reshape(dy, saved["x"].shape),))
 
+    def sees_everything(self) -> bool:
+        """The place of an output does not tell which part of the input it comes from."""
+        return True
+
     def settings(self) -> str:
         """Return the shape."""
         return by_axis(tuple(self.shape))
@@ -112,6 +116,10 @@ class Permute(Layer):
         """Return dx of ``y = permute(x)``: the axes exchanged back."""
         back = [tuple(self.axes).index(axis) for axis in range(len(self.axes))]
         return Backward((ops.xp.permute_dims(dy, (0, *(axis + 1 for axis in back))),))
+
+    def sees_everything(self) -> bool:
+        """The place of an output does not tell which part of the input it comes from."""
+        return True
 
     def settings(self) -> str:
         """Return the axes."""

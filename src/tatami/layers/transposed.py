@@ -108,6 +108,16 @@ class TransposedConvolution(Layer):
         """Return (K, *output_size)."""
         return self.mirrored(*input_shapes).input_shape
 
+    def enlargement(self, *input_shapes: Shape) -> tuple[tuple[int, int, int], ...]:
+        """Output j was stamped by the inputs i with 0 ≤ j + p - s·i ≤ (taps - 1)·d."""
+        geometry = self.mirrored(*input_shapes)
+        return tuple(
+            (step, before - reach + 1, before)
+            for step, (before, _), reach in zip(
+                geometry.stride, geometry.padding, geometry.effective_kernel, strict=True
+            )
+        )
+
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return weight (C, K / groups, *kernel) and bias (K,)."""
         geometry = self.mirrored(*input_shapes)
