@@ -14,15 +14,8 @@ from tatami.cli.options import json_option, usable_threads
 
 CORE = ("numpy", "safetensors", "pillow", "click", "tqdm")
 # Extra -> the package that it is for.
-EXTRAS = {
-    "plot": "matplotlib",
-    "sklearn": "scikit-learn",
-    "onnx": "onnx",
-    "augment": "opencv-python-headless",
-    "web": "fastapi",
-    "torch": "torch",
-    "tensorboard": "tensorboard",
-}
+# Extras that pyproject.toml declares for users, and the package that shows whether they are there.
+EXTRAS = {"plot": "matplotlib"}
 # Features that decide which kernels can run, as Linux spells them.
 FEATURES = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TATAMI_ISA")
