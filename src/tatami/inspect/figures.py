@@ -25,7 +25,13 @@ from tatami.training.history import History
 SMALL = (4.6, 2.7)
 MOST_MAPS = 64
 # Colours of matplotlib's lines and texts -> what the page's style sheet calls them.
-PAGE_COLOURS = {INK: "var(--ink)", GREY: "var(--soft)", "#e5e7eb": "var(--grid)"}
+PAGE_COLOURS = {
+    INK: "var(--ink)",
+    GREY: "var(--soft)",
+    BLUE: "var(--blue)",
+    ORANGE: "var(--orange)",
+    "#e5e7eb": "var(--grid)",
+}
 
 
 def filters_figure(filters: NDArray[Any], title: str = "") -> Any:

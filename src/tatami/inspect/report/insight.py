@@ -121,7 +121,7 @@ def exciting_section(subject: Subject) -> Markup | None:
     rows = []
     for channel in strongest:
         rows.append(element("h3", f"{layer}[{channel}]"))
-        rows.append(gallery([*exciting_figures(subject, layer, found, int(channel))]))
+        rows.append(gallery(exciting_figures(subject, layer, found, int(channel)), "gallery small"))
     introduction = (
         f"For the {len(strongest)} most active of the {len(found.images)} channels of {layer}, the images that excite "
         f"them most among {len(subject.sample):,} test images; the frame is the part that the unit sees. The last "
