@@ -47,8 +47,8 @@ class Node:
 class ReceptiveField:
     """The patch of the network's input that one unit sees, per axis: unit i sees jump·i + first … jump·i + last.
 
-    Where branches that step differently are joined, the largest step is given. ``everything`` means all of the input, or that
-    the place of a unit does not tell which part (behind a reshape).
+    Where branches that step differently are joined, the largest step is given. ``everything`` means all of the input,
+    or that the place of a unit does not tell which part (behind a reshape).
     """
 
     first: Shape

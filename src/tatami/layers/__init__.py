@@ -7,6 +7,7 @@ from tatami.layers.convolution import Convolution
 from tatami.layers.dense import Dense, Flatten
 from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
 from tatami.layers.embedding import Embedding, PaddingMask
+from tatami.layers.fixed_filters import FilterBank, ShortTimeFourier
 from tatami.layers.merge import Add, Concatenate, Multiply
 from tatami.layers.normalization import (
     BatchNormalization,
@@ -21,6 +22,7 @@ from tatami.layers.rectifiers import ELU, SELU, FReLU, HardSigmoid, LeakyReLU, M
 from tatami.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from tatami.layers.resampling import AdaptiveAveragePool, Pad, Upsample
 from tatami.layers.reshaping import Permute, Reshape
+from tatami.layers.sampling import GaussianSample
 from tatami.layers.smooth_activations import GELU, Mish, Softplus, Swish
 from tatami.layers.transposed import TransposedConvolution
 
@@ -47,9 +49,11 @@ __all__ = [
     "Dropout",
     "Embedding",
     "FReLU",
+    "FilterBank",
     "Flatten",
     "Forward",
     "GaussianNoise",
+    "GaussianSample",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "GroupNormalization",
@@ -76,6 +80,7 @@ __all__ = [
     "Recurrent",
     "Reshape",
     "SeparableConvolution",
+    "ShortTimeFourier",
     "Sigmoid",
     "Softmax",
     "Softplus",
