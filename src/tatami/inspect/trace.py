@@ -19,7 +19,7 @@ An explanation names the entries that the number was made from; each can be foll
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from tatami.backends import ReferenceBackend
 from tatami.errors import DataError, SettingError, ShapeError, unknown_name
-from tatami.inspect.explain import View, explainer_of, loss_explainer_of, optimizer_explainer_of
+from tatami.inspect.explain import View, explain_update, explainer_of, loss_explainer_of
 from tatami.inspect.explanation import Derivation, Explanation, Index, Kind, Note, Reference, input_name
 from tatami.inspect.expression import Formula, Number, Sum
 from tatami.inspect.im2col_view import Im2colView
@@ -474,9 +474,9 @@ class Update:
         }
         gradients = {name: dict(kept.records[name].dparameters) for name in parameters}
         self.state = optimizer.initialize(parameters) if state is None else state
-        self.parameters, self.new_state = optimizer.update(
-            parameters, gradients, self.state, self.learning_rate
-        )
+        step = (parameters, gradients, self.state, self.learning_rate)
+        self.parameters, self.new_state = optimizer.update(*step)
+        self.unbounded, _ = replace(optimizer, max_norm=None).update(*step)
 
     def array(self, kind: Kind, layer: str, name: str) -> Array:
         """Return an array of the step, or of the trace."""
@@ -490,7 +490,7 @@ class Update:
     def explanation_of(self, reference: Reference) -> Explanation:
         """Explain a new parameter; what an optimiser remembers is given."""
         if reference.kind == "updated":
-            derivation = optimizer_explainer_of(self.optimizer)(self, reference)
+            derivation = explain_update(self, reference)
             return Explanation(reference, type(self.optimizer).__name__, derivation)
         if reference.kind == "slot":
             return Explanation(reference, "", Derivation(Formula(""), Number(reference.value()), exact=True))

@@ -14,7 +14,7 @@ from tatami.inspect.explain import (
 )
 from tatami.inspect.explain.base import LAYER_EXPLAINERS, LayerExplainer, View, explainer_of, explains
 from tatami.inspect.explain.losses import LOSS_EXPLAINERS, loss_explainer_of
-from tatami.inspect.explain.optimizers import OPTIMIZER_EXPLAINERS, optimizer_explainer_of
+from tatami.inspect.explain.optimizers import OPTIMIZER_EXPLAINERS, explain_update
 
 __all__ = [
     "LAYER_EXPLAINERS",
@@ -22,8 +22,8 @@ __all__ = [
     "OPTIMIZER_EXPLAINERS",
     "LayerExplainer",
     "View",
+    "explain_update",
     "explainer_of",
     "explains",
     "loss_explainer_of",
-    "optimizer_explainer_of",
 ]

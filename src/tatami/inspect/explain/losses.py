@@ -1,27 +1,47 @@
 """Losses: the number that backward starts from, and its gradient with respect to the network's output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from tatami.errors import UnknownNameError
-from tatami.inspect.explain.activations import softmax_share
 from tatami.inspect.explain.base import whole
 from tatami.inspect.explanation import Derivation, Index, Note, Reference
 from tatami.inspect.expression import (
+    Applied,
     Expression,
     Formula,
     Maximum,
     Named,
+    Negative,
     Number,
     Product,
     Sum,
     difference,
     exponential,
     logarithm,
+    magnitude,
+    power,
+    quotient,
     square,
 )
-from tatami.losses import Loss, SoftmaxCrossEntropy, SquaredError
+from tatami.layers.smooth_activations import sigmoid, softplus
+from tatami.losses import (
+    BinaryCrossEntropy,
+    Dice,
+    EvidenceBound,
+    Focal,
+    Hinge,
+    Huber,
+    KLDivergence,
+    Loss,
+    SoftmaxCrossEntropy,
+    SparseReconstruction,
+    SquaredError,
+    WeightedCrossEntropy,
+)
 
 if TYPE_CHECKING:
     from tatami.inspect.trace import Trace
@@ -117,39 +137,111 @@ class SquaredErrorExplainer(LossExplainer):
         )
 
 
+@explains_loss(Huber)
+class HuberExplainer(LossExplainer):
+    """Σ q·(|d| - ½q) with d = a - t and q = min(|d|, δ); the gradient is d, cut off at ±δ."""
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the sum over all outputs."""
+        assert isinstance(trace.loss, Huber)
+        delta = trace.loss.delta
+        terms: list[Expression] = []
+        for place in output_places(trace):
+            size = magnitude(difference(output_of(trace, place, "a"), target_of(trace, place)))
+            q = Applied(rf"\min(#1, {delta:g})", lambda d: min(d, delta), (size,), ulps=0)
+            terms.append(Product((q, difference(size, Product((Number(0.5, r"\frac{1}{2}"), q))))))
+        _, mean = weight_of(trace)
+        formula = Formula(
+            rf"E = {mean}\sum_{{k}} q(k) \cdot (|d(k)| - \frac{{1}}{{2}} q(k)), "
+            rf"\quad d = a - t, q = \min(|d|, {delta:g})"
+        )
+        return Derivation(formula, weighted(trace, Sum(tuple(terms))))
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return d within ±δ, bit for bit."""
+        assert isinstance(trace.loss, Huber)
+        delta = trace.loss.delta
+        inside = difference(output_of(trace, index, "a"), target_of(trace, index))
+        cut = Applied(rf"\clip(#1, \pm {delta:g})", lambda d: min(max(d, -delta), delta), (inside,), ulps=0)
+        _, mean = weight_of(trace)
+        formula = Formula(rf"\frac{{\partial E}}{{\partial a(k)}} = {mean}\clip(a(k) - t(k), \pm {delta:g})")
+        return Derivation(formula, weighted(trace, cut), exact=True)
+
+
+class SoftmaxOf:
+    """The probabilities of one example (at one position) and their logarithms, the maximum taken off.
+
+    Where a formula has one softmax only, its maximum m and sum Z get letters.
+    """
+
+    def __init__(self, entries: Sequence[Reference], *, named: bool) -> None:
+        """Take the logits of all classes."""
+        self.entries = tuple(entries)
+        largest: Expression = Maximum(self.entries)
+        self.largest = Named("m", largest) if named else largest
+        self.exponentials = tuple(exponential(difference(entry, self.largest)) for entry in self.entries)
+        total: Expression = Sum(self.exponentials)
+        self.total = Named("Z", total) if named else total
+
+    def share(self, k: int) -> Expression:
+        """Return v(k)."""
+        return quotient(self.exponentials[k], self.total)
+
+    def log(self, k: int) -> Expression:
+        """Return log v(k) = z(k) - m - log Z."""
+        return Sum((self.entries[k], Negative(self.largest), Negative(logarithm(self.total))))
+
+
+def logits_at(trace: "Trace", index: Index) -> list[Reference]:
+    """Return the logits of all classes at an entry's example and position."""
+    classes = trace.values[trace.network.output].shape[1]
+    return [output_of(trace, (index[0], k, *index[2:]), "z") for k in range(classes)]
+
+
+def softmax_at(trace: "Trace", index: Index, *, named: bool = True) -> SoftmaxOf:
+    """Return the softmax at an entry's example and position."""
+    return SoftmaxOf(logits_at(trace, index), named=named)
+
+
+def label_places(trace: "Trace") -> list[Index]:
+    """List the examples and positions: (n, 0, …)."""
+    shape = trace.values[trace.network.output].shape
+    return [(n, 0, *rest) for n in range(shape[0]) for rest in product(*map(range, shape[2:]))]
+
+
+def label_at(trace: "Trace", index: Index) -> int:
+    """Return the right class at an entry's example and position."""
+    assert trace.target is not None
+    return int(trace.target[(index[0], *index[2:])])
+
+
+def class_note(hit: bool) -> tuple[Note, ...]:
+    """Say whether the class is the right one."""
+    return (Note("right_class" if hit else "other_class"),)
+
+
 @explains_loss(SoftmaxCrossEntropy)
 class SoftmaxCrossEntropyExplainer(LossExplainer):
     """E = -log v(r), v = softmax(z); the gradient is v - onehot(r). Arai §3.2, §3.3."""
 
     def value(self, trace: "Trace") -> Derivation:
         """Return Σ log Σ e^(z - m) - (z(r) - m)."""
-        assert trace.target is not None
+        places = label_places(trace)
         parts: list[Expression] = []
-        for place in product(*map(range, trace.target.shape)):
-            n, *position = whole(place)
-            entries = self.entries(trace, (n, 0, *position))
-            right = entries[int(trace.target[place])]
-            largest = (
-                Named("m", Maximum(tuple(entries))) if trace.target.size == 1 else Maximum(tuple(entries))
-            )
-            total = Sum(tuple(exponential(difference(entry, largest)) for entry in entries))
-            parts += [logarithm(total), difference(largest, right)]
+        for place in places:
+            softmax = softmax_at(trace, place, named=len(places) == 1)
+            right = softmax.entries[label_at(trace, place)]
+            parts += [logarithm(softmax.total), difference(softmax.largest, right)]
         _, mean = weight_of(trace)
         formula = Formula(
             rf"E = {mean}\sum_{{n}} -\log v(r) = {mean}\sum_{{n}} \log \sum_{{j}} e^{{z(j) - m}} + m - z(r)"
         )
         return Derivation(formula, weighted(trace, Sum(tuple(parts))), notes=(Note("maximum_taken_off"),))
 
-    def entries(self, trace: "Trace", index: Index) -> list[Reference]:
-        """Return the logits of the classes at an entry's place."""
-        classes = trace.values[trace.network.output].shape[1]
-        return [output_of(trace, (index[0], k, *index[2:]), "z") for k in range(classes)]
-
     def gradient(self, trace: "Trace", index: Index) -> Derivation:
         """Return v(k) - [k = r]."""
-        assert trace.target is not None
-        hit = int(trace.target[(index[0], *index[2:])]) == index[1]
-        share = softmax_share(self.entries(trace, index), index[1])
+        hit = label_at(trace, index) == index[1]
+        share = softmax_at(trace, index).share(index[1])
         _, mean = weight_of(trace)
         right = "v(k) - [k = r]"
         formula = Formula(
@@ -157,4 +249,413 @@ class SoftmaxCrossEntropyExplainer(LossExplainer):
             r"\quad v(k) = \frac{e^{z(k) - m}}{Z}"
         )
         expression = weighted(trace, difference(share, Number(1.0 if hit else 0.0)))
-        return Derivation(formula, expression, notes=(Note("right_class" if hit else "other_class"),))
+        return Derivation(formula, expression, notes=class_note(hit))
+
+
+@explains_loss(WeightedCrossEntropy)
+class WeightedCrossEntropyExplainer(LossExplainer):
+    """E = -Σ w(k)·t(k)·log v(k), t the softened labels; the gradient is v·Σ w·t - w·t."""
+
+    def weights(self, trace: "Trace", index: Index) -> list[Number]:
+        """Return w(k)·t(k) of all classes."""
+        assert isinstance(trace.loss, WeightedCrossEntropy)
+        assert trace.target is not None
+        table = trace.loss.weighted_targets(trace.ops, trace.values[trace.network.output], trace.target)
+        return [Number(float(table[(index[0], k, *index[2:])])) for k in range(table.shape[1])]
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the sum over examples, positions and classes."""
+        places = label_places(trace)
+        terms = []
+        for place in places:
+            softmax = softmax_at(trace, place, named=len(places) == 1)
+            terms += [Product((w, softmax.log(k))) for k, w in enumerate(self.weights(trace, place))]
+        _, mean = weight_of(trace)
+        formula = Formula(rf"E = -{mean}\sum_{{n}} \sum_{{k}} w(k) \cdot t(k) \cdot \log v(k)")
+        return Derivation(
+            formula, weighted(trace, Negative(Sum(tuple(terms)))), notes=(Note("maximum_taken_off"),)
+        )
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return v(k)·Σ w·t - w(k)·t(k)."""
+        weights = self.weights(trace, index)
+        share = softmax_at(trace, index).share(index[1])
+        expression = difference(Product((share, Sum(tuple(weights)))), weights[index[1]])
+        _, mean = weight_of(trace)
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}(v(k) \cdot \sum_{{j}} w(j) \cdot t(j) - w(k) \cdot t(k))"
+        )
+        return Derivation(
+            formula, weighted(trace, expression), notes=class_note(label_at(trace, index) == index[1])
+        )
+
+
+@explains_loss(Focal)
+class FocalExplainer(LossExplainer):
+    """E = -w(r)·(1 - v(r))^γ·log v(r)."""
+
+    def class_weight(self, trace: "Trace", right: int) -> Number:
+        """Return w(r)."""
+        assert isinstance(trace.loss, Focal)
+        weights = trace.loss.class_weights
+        return Number(1.0 if weights is None else float(weights[right]))
+
+    def rest(self, softmax: SoftmaxOf, right: int) -> Expression:
+        """Return 1 - v(r) as the sum of the other probabilities."""
+        return Sum(tuple(softmax.share(k) for k in range(len(softmax.entries)) if k != right))
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the sum over examples and positions."""
+        assert isinstance(trace.loss, Focal)
+        places = label_places(trace)
+        terms = []
+        for place in places:
+            softmax, right = softmax_at(trace, place, named=len(places) == 1), label_at(trace, place)
+            focus = power(self.rest(softmax, right), Number(trace.loss.gamma))
+            terms.append(Product((self.class_weight(trace, right), focus, softmax.log(right))))
+        _, mean = weight_of(trace)
+        formula = Formula(rf"E = -{mean}\sum_{{n}} w(r) \cdot (1 - v(r))^{{\gamma}} \cdot \log v(r)")
+        return Derivation(formula, weighted(trace, Negative(Sum(tuple(terms)))), notes=loss_settings(trace))
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return w(r)·(γ·(1 - v(r))^(γ-1)·v(r)·log v(r) - (1 - v(r))^γ)·([k = r] - v(k))."""
+        assert isinstance(trace.loss, Focal)
+        gamma, right = trace.loss.gamma, label_at(trace, index)
+        softmax = softmax_at(trace, index)
+        rest, log_right = Named("R", self.rest(softmax, right)), Named("L", softmax.log(right))
+        slope: Expression = Negative(power(rest, Number(gamma)))
+        if gamma:
+            attention = Product(
+                (Number(gamma), power(rest, Number(gamma - 1)), exponential(log_right), log_right)
+            )
+            slope = Sum((slope, attention))
+        hit = Number(1.0 if right == index[1] else 0.0)
+        expression = Product(
+            (self.class_weight(trace, right), slope, difference(hit, softmax.share(index[1])))
+        )
+        _, mean = weight_of(trace)
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}w(r) \cdot "
+            r"(\gamma \cdot R^{\gamma - 1} \cdot v(r) \cdot L - R^{\gamma}) \cdot ([k = r] - v(k)), \quad R = 1 - v(r), L = \log v(r)"
+        )
+        return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
+
+
+@explains_loss(Hinge)
+class HingeExplainer(LossExplainer):
+    """E = Σ_{j ≠ r} max(0, m + z(j) - z(r)), or its squares."""
+
+    def excess(self, trace: "Trace", place: Index, j: int) -> Expression:
+        """Return max(0, m + z(j) - z(r))."""
+        assert isinstance(trace.loss, Hinge)
+        entries = logits_at(trace, place)
+        inside = Sum((Number(trace.loss.margin), entries[j], Negative(entries[label_at(trace, place)])))
+        return Applied(r"\max(0, #1)", lambda value: max(value, 0.0), (inside,), ulps=0)
+
+    def others(self, trace: "Trace", place: Index) -> list[int]:
+        """Return the classes that are not the right one."""
+        classes = trace.values[trace.network.output].shape[1]
+        return [j for j in range(classes) if j != label_at(trace, place)]
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the sum of what is within the margin."""
+        assert isinstance(trace.loss, Hinge)
+        terms = [
+            self.excess(trace, place, j) for place in label_places(trace) for j in self.others(trace, place)
+        ]
+        if trace.loss.squared:
+            terms = [square(term) for term in terms]
+        _, mean = weight_of(trace)
+        exponent = "^{2}" if trace.loss.squared else ""
+        formula = Formula(rf"E = {mean}\sum_{{n}} \sum_{{j \ne r}} \max(0, m + z(j) - z(r)){exponent}")
+        return Derivation(formula, weighted(trace, Sum(tuple(terms))), notes=loss_settings(trace))
+
+    def pull(self, trace: "Trace", place: Index, j: int) -> Expression:
+        """Return [m + z(j) - z(r) > 0], or twice the excess for squares."""
+        assert isinstance(trace.loss, Hinge)
+        excess = self.excess(trace, place, j)
+        if trace.loss.squared:
+            return Product((Number(2.0), excess))
+        return Applied("[#1 > 0]", lambda value: float(value > 0), (excess,), ulps=0)
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return the pull on a wrong class, and minus the sum of all pulls on the right one."""
+        right = label_at(trace, index)
+        if right == index[1]:
+            pulls = Sum(tuple(self.pull(trace, index, j) for j in self.others(trace, index)))
+            expression: Expression = Negative(pulls)
+        else:
+            expression = self.pull(trace, index, index[1])
+        _, mean = weight_of(trace)
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial z(j)}} = {mean}p(j), \quad \frac{{\partial E}}{{\partial z(r)}} = "
+            rf"-{mean}\sum_{{j \ne r}} p(j), \quad p(j) = [m + z(j) - z(r) > 0]"
+        )
+        notes = (*class_note(right == index[1]), *loss_settings(trace))
+        return Derivation(formula, weighted(trace, expression), notes=notes)
+
+
+@explains_loss(Dice)
+class DiceExplainer(LossExplainer):
+    """E = 1 - mean over the classes of D = (2 Σ p·t + s)/(Σ p + Σ t + s)."""
+
+    def probability(self, trace: "Trace", index: Index) -> Expression:
+        """Return p: a sigmoid for one channel, else the softmax."""
+        if trace.values[trace.network.output].shape[1] == 1:
+            return sigmoid_of(trace, output_of(trace, index, "z"))
+        return softmax_at(trace, index, named=False).share(index[1])
+
+    def region(self, trace: "Trace", index: Index) -> Number:
+        """Return t: 1 in the region of the class."""
+        classes = trace.values[trace.network.output].shape[1]
+        return Number(float(label_at(trace, index) == (1 if classes == 1 else index[1])))
+
+    def overlap(self, trace: "Trace", n: int, k: int) -> tuple[Expression, Expression]:
+        """Return numerator and denominator of D."""
+        assert isinstance(trace.loss, Dice)
+        shape = trace.values[trace.network.output].shape
+        places = [(n, k, *rest) for rest in product(*map(range, shape[2:]))]
+        chances = [self.probability(trace, place) for place in places]
+        regions = [self.region(trace, place) for place in places]
+        smoothing = Number(trace.loss.smoothing)
+        pairs = zip(chances, regions, strict=True)
+        both = Sum((Product((Number(2.0), Sum(tuple(Product(pair) for pair in pairs)))), smoothing))
+        size = Sum((Sum(tuple(Sum(pair) for pair in zip(chances, regions, strict=True))), smoothing))
+        return both, size
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the mean of what does not overlap."""
+        examples, classes = trace.values[trace.network.output].shape[:2]
+        terms = []
+        for n, k in product(range(examples), range(classes)):
+            both, size = self.overlap(trace, n, k)
+            terms.append(difference(Number(1.0), quotient(both, size)))
+        _, mean = weight_of(trace)
+        formula = Formula(
+            rf"E = {mean}\sum_{{n}} \frac{{1}}{{K}} \sum_{{k}} 1 - \frac{{2 \sum p \cdot t + s}}{{\sum p + \sum t + s}}"
+        )
+        expression = quotient(Sum(tuple(terms)), Number(classes))
+        return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return the chain rule through D and through the probabilities."""
+        n, k, *rest = index
+        classes = trace.values[trace.network.output].shape[1]
+        slopes = []
+        for j in range(classes):
+            both, size = (
+                Named(f"{letter}_{{{j}}}", part)
+                for letter, part in zip("BS", self.overlap(trace, n, j), strict=True)
+            )
+            region = self.region(trace, (n, j, *rest))
+            top = difference(both, Product((Number(2.0), region, size)))
+            slopes.append(quotient(quotient(top, Product((size, size))), Number(classes)))
+        chances = [self.probability(trace, (n, j, *rest)) for j in range(classes)]
+        if classes == 1:
+            expression: Expression = Product((slopes[0], chances[0], difference(Number(1.0), chances[0])))
+        else:
+            mean_slope = Sum(tuple(Product(pair) for pair in zip(slopes, chances, strict=True)))
+            expression = Product((chances[k], difference(slopes[k], mean_slope)))
+        formula = Formula(
+            r"\frac{\partial E}{\partial z(k)} = p(k) \cdot (g(k) - \sum_{j} g(j) \cdot p(j)), "
+            r"\quad g(k) = \frac{B(k) - 2 \cdot t(k) \cdot S(k)}{S(k)^{2}} / K"
+            if classes > 1
+            else r"\frac{\partial E}{\partial z} = g \cdot p \cdot (1 - p), "
+            r"\quad g = \frac{B - 2 \cdot t \cdot S}{S^{2}}"
+        )
+        return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
+
+
+@explains_loss(BinaryCrossEntropy)
+class BinaryCrossEntropyExplainer(LossExplainer):
+    """E = Σ log(1 + e^z) - t·z; the gradient is sigmoid(z) - t."""
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the sum over all outputs."""
+        terms = tuple(
+            yes_or_no(trace, output_of(trace, place, "z"), target_of(trace, place))
+            for place in output_places(trace)
+        )
+        _, mean = weight_of(trace)
+        formula = Formula(rf"E = {mean}\sum_{{k}} \log(1 + e^{{z(k)}}) - t(k) \cdot z(k)")
+        return Derivation(formula, weighted(trace, Sum(terms)))
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return p - t."""
+        chance = sigmoid_of(trace, output_of(trace, index, "z"))
+        _, mean = weight_of(trace)
+        formula = Formula(rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}(\sigma(z(k)) - t(k))")
+        return Derivation(formula, weighted(trace, difference(chance, target_of(trace, index))))
+
+
+def sigmoid_of(trace: "Trace", inside: Expression) -> Applied:
+    """Return σ(z)."""
+    return Applied(r"\sigma(#1)", lambda z: sigmoid(trace.ops, np.array([z]))[0], (inside,), ulps=16)
+
+
+def yes_or_no(trace: "Trace", z: Expression, t: Expression) -> Expression:
+    """Return log(1 + e^z) - t·z."""
+    cost = Applied(r"\log(1 + e^{#1})", lambda x: softplus(trace.ops, np.array([x]))[0], (z,), ulps=16)
+    return difference(cost, Product((t, z)))
+
+
+@explains_loss(KLDivergence)
+class KLDivergenceExplainer(LossExplainer):
+    """E = Σ t·(log t - log v); the gradient is v·Σt - t."""
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the sum over examples, positions and classes; 0·log 0 is 0."""
+        places = label_places(trace)
+        terms: list[Expression] = []
+        for place in places:
+            softmax = softmax_at(trace, place, named=len(places) == 1)
+            for k in range(len(softmax.entries)):
+                t = target_of(trace, (place[0], k, *place[2:]))
+                log_target = logarithm(t) if t.value() > 0 else Number(0.0)
+                terms.append(Product((t, difference(log_target, softmax.log(k)))))
+        _, mean = weight_of(trace)
+        formula = Formula(rf"E = {mean}\sum_{{k}} t(k) \cdot (\log t(k) - \log v(k))")
+        return Derivation(formula, weighted(trace, Sum(tuple(terms))), notes=(Note("maximum_taken_off"),))
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return v(k)·Σt - t(k)."""
+        classes = trace.values[trace.network.output].shape[1]
+        total = Sum(tuple(target_of(trace, (index[0], k, *index[2:])) for k in range(classes)))
+        share = softmax_at(trace, index).share(index[1])
+        _, mean = weight_of(trace)
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}(v(k) \cdot \sum_{{j}} t(j) - t(k))"
+        )
+        return Derivation(
+            formula, weighted(trace, difference(Product((share, total)), target_of(trace, index)))
+        )
+
+
+class ReconstructionExplainer(LossExplainer):
+    """The part that the losses of autoencoders share: the cost of the reconstruction."""
+
+    def reconstruction(self, trace: "Trace") -> tuple[int, Expression]:
+        """Return the number of reconstructed numbers, and ½ Σ (y - t)² or the binary cross-entropy."""
+        loss, output = trace.loss, trace.values[trace.network.output]
+        assert isinstance(loss, EvidenceBound | SparseReconstruction)
+        count = output.shape[1] - loss.extra()
+        places = [(n, k) for n in range(len(output)) for k in range(count)]
+        if loss.likelihood == "bernoulli":
+            terms = (yes_or_no(trace, output_of(trace, at, "y"), target_of(trace, at)) for at in places)
+            return count, Named("C", Sum(tuple(terms)))
+        squares = (square(difference(output_of(trace, at, "y"), target_of(trace, at))) for at in places)
+        return count, Named("C", Product((Number(0.5, r"\frac{1}{2}"), Sum(tuple(squares)))))
+
+    def reconstruction_gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return y - t, or sigmoid(y) - t."""
+        assert isinstance(trace.loss, EvidenceBound | SparseReconstruction)
+        y: Expression = output_of(trace, index, "y")
+        bernoulli = trace.loss.likelihood == "bernoulli"
+        _, mean = weight_of(trace)
+        sign = r"\sigma(y(k))" if bernoulli else "y(k)"
+        formula = Formula(rf"\frac{{\partial E}}{{\partial y(k)}} = {mean}({sign} - t(k))")
+        inside = difference(sigmoid_of(trace, y) if bernoulli else y, target_of(trace, index))
+        return Derivation(formula, weighted(trace, inside), notes=(Note("reconstruction"),))
+
+
+@explains_loss(EvidenceBound)
+class EvidenceBoundExplainer(ReconstructionExplainer):
+    """E = C + β·KL, KL = -½ Σ (1 + log σ² - μ² - σ²)."""
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the reconstruction's cost and the divergence."""
+        loss, examples = trace.loss, trace.examples
+        assert isinstance(loss, EvidenceBound)
+        count, cost = self.reconstruction(trace)
+        surplus = []
+        for n, k in product(range(examples), range(loss.latent)):
+            mean = output_of(trace, (n, count + k), r"\mu")
+            log_variance = output_of(trace, (n, count + loss.latent + k), "s")
+            surplus.append(
+                Sum((Number(1.0), log_variance, Negative(square(mean)), Negative(exponential(log_variance))))
+            )
+        divergence = Product((Number(-0.5), Sum(tuple(surplus))))
+        expression = Sum((cost, Product((Number(loss.beta, r"\beta"), Named("K", divergence)))))
+        _, mean_text = weight_of(trace)
+        formula = Formula(
+            rf"E = {mean_text}(C + \beta \cdot K), "
+            r"\quad K = -\frac{1}{2} \sum_{k} 1 + s(k) - \mu(k)^{2} - e^{s(k)}"
+        )
+        return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return y - t, β·μ, or ½β(σ² - 1)."""
+        loss = trace.loss
+        assert isinstance(loss, EvidenceBound)
+        count = trace.values[trace.network.output].shape[1] - 2 * loss.latent
+        _, mean = weight_of(trace)
+        if index[1] < count:
+            return self.reconstruction_gradient(trace, index)
+        if index[1] < count + loss.latent:
+            expression: Expression = Product((Number(loss.beta, r"\beta"), output_of(trace, index, r"\mu")))
+            formula = Formula(rf"\frac{{\partial E}}{{\partial \mu}} = {mean}\beta \cdot \mu")
+            return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
+        variance = exponential(output_of(trace, index, "s"))
+        expression = Product((Number(0.5 * loss.beta), difference(variance, Number(1.0))))
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial s}} = {mean}\frac{{1}}{{2}} \beta \cdot (e^{{s}} - 1)"
+        )
+        return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
+
+
+@explains_loss(SparseReconstruction)
+class SparseReconstructionExplainer(ReconstructionExplainer):
+    """E = C + β Σ_j KL(ρ, ρ̂(j)), ρ̂(j) the mean activation of a hidden unit."""
+
+    def mean_activity(self, trace: "Trace", column: int) -> Expression:
+        """Return ρ̂, kept away from 0 and 1."""
+        entries = tuple(output_of(trace, (n, column), "h") for n in range(trace.examples))
+        mean = quotient(Sum(entries), Number(len(entries)))
+        return Applied(r"\clip(#1)", lambda a: min(max(a, 1e-6), 1 - 1e-6), (mean,), ulps=0)
+
+    def value(self, trace: "Trace") -> Derivation:
+        """Return the reconstruction's cost and the penalty."""
+        loss = trace.loss
+        assert isinstance(loss, SparseReconstruction)
+        count, cost = self.reconstruction(trace)
+        rho = loss.activity
+        penalties: list[Expression] = []
+        for j in range(loss.hidden):
+            mean = self.mean_activity(trace, count + j)
+            on = Product((Number(rho), logarithm(quotient(Number(rho), mean))))
+            off = Product(
+                (Number(1 - rho), logarithm(quotient(Number(1 - rho), difference(Number(1.0), mean))))
+            )
+            penalties.append(Sum((on, off)))
+        penalty = Product((Number(loss.strength, r"\beta"), Sum(tuple(penalties)), Number(trace.examples)))
+        _, mean_text = weight_of(trace)
+        formula = Formula(
+            rf"E = {mean_text}(C + N \cdot \beta \cdot \sum_{{j}} \rho \cdot \log\frac{{\rho}}{{\hat{{\rho}}(j)}} + "
+            r"(1 - \rho) \cdot \log\frac{1 - \rho}{1 - \hat{\rho}(j)})"
+        )
+        return Derivation(formula, weighted(trace, Sum((cost, penalty))), notes=loss_settings(trace))
+
+    def gradient(self, trace: "Trace", index: Index) -> Derivation:
+        """Return y - t, or β·((1 - ρ)/(1 - ρ̂) - ρ/ρ̂)."""
+        loss = trace.loss
+        assert isinstance(loss, SparseReconstruction)
+        if index[1] < trace.values[trace.network.output].shape[1] - loss.hidden:
+            return self.reconstruction_gradient(trace, index)
+        mean, rho = Named(r"\hat{\rho}", self.mean_activity(trace, index[1])), loss.activity
+        inside = difference(
+            quotient(Number(1 - rho), difference(Number(1.0), mean)), quotient(Number(rho), mean)
+        )
+        _, mean_text = weight_of(trace)
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial h(j)}} = {mean_text}\beta \cdot "
+            r"\left(\frac{1 - \rho}{1 - \hat{\rho}(j)} - \frac{\rho}{\hat{\rho}(j)}\right)"
+        )
+        expression = Product((Number(loss.strength, r"\beta"), inside))
+        return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
+
+
+def loss_settings(trace: "Trace") -> tuple[Note, ...]:
+    """Return a remark with the loss's settings."""
+    settings = {key: value for key, value in trace.loss.to_json().items() if key not in ("type", "reduction")}
+    shown = ", ".join(f"{key} {value}" for key, value in settings.items())
+    return (Note("settings", {"settings": shown}),) if shown else ()

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tatami.errors import UnknownNameError
 from tatami.inspect.explanation import Derivation, Note, Reference
 from tatami.inspect.expression import (
@@ -16,6 +18,7 @@ from tatami.inspect.expression import (
     Sum,
     quotient,
     root,
+    sign_of,
     square,
 )
 from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSProp
@@ -36,6 +39,11 @@ def explains_optimizer(*classes: type[Optimizer]) -> Callable[[OptimizerExplaine
         return explainer
 
     return register
+
+
+def explain_update(update: "Update", subject: Reference) -> Derivation:
+    """Explain a new parameter by the rule of the optimiser's class, and the bound on its unit's norm."""
+    return bounded(update, subject, optimizer_explainer_of(update.optimizer)(update, subject))
 
 
 def optimizer_explainer_of(optimizer: Optimizer) -> OptimizerExplainer:
@@ -60,12 +68,45 @@ def slot(update: "Update", subject: Reference, name: str, symbol: str) -> Refere
 
 
 def gradient(update: "Update", subject: Reference, *, decayed: bool = True) -> Expression:
-    """Return g, with the weight decay's λ·w where the optimiser adds it to the gradient."""
-    entry = Reference(update, "parameter gradient", subject.layer, subject.name, subject.index, "g")
-    decay = update.optimizer.weight_decay if subject.name != "bias" else 0.0
-    if not decay or not decayed:
-        return entry
-    return Named("g'", Sum((entry, Product((Number(decay, r"\lambda"), old(update, subject))))))
+    """Return g, with λ₁·sign(w) of the L1 penalty and, where the optimiser adds it to the gradient, λ·w."""
+    g: Expression = Reference(update, "parameter gradient", subject.layer, subject.name, subject.index, "g")
+    parts = [g]
+    if update.optimizer.l1 and not spared(subject):
+        parts.append(Product((Number(update.optimizer.l1, r"\lambda_{1}"), sign_of(old(update, subject)))))
+    decay = decay_of(update, subject)
+    if decay and decayed:
+        parts.append(Product((Number(decay, r"\lambda"), old(update, subject))))
+    return g if len(parts) == 1 else Named("g'", Sum(tuple(parts)))
+
+
+def spared(subject: Reference) -> bool:
+    """Say whether penalties leave a parameter alone: biases."""
+    return subject.name.endswith("bias")
+
+
+def decay_of(update: "Update", subject: Reference) -> float:
+    """Return λ, 0 for biases."""
+    return 0.0 if spared(subject) else update.optimizer.weight_decay
+
+
+def bounded(update: "Update", subject: Reference, derivation: Derivation) -> Derivation:
+    """Scale the update back if the norm of the unit's weights is larger than the bound."""
+    largest = update.optimizer.max_norm
+    before = update.unbounded[subject.layer][subject.name]
+    if largest is None or spared(subject) or before.ndim < 2:
+        return derivation
+    norm = float(np.sqrt(np.sum(before[subject.index[0]] ** 2)))
+    if norm <= largest:
+        return derivation
+    formula = Formula(
+        derivation.formula.latex
+        + r", \quad w \leftarrow w \cdot \frac{c}{|w|}, \quad |w| = \sqrt{\sum w^{2}} > c"
+    )
+    scale = quotient(Number(largest, "c"), Number(norm, "|w|"))
+    expression = Product((derivation.expression, scale))
+    return Derivation(
+        formula, expression, notes=(*derivation.notes, Note("max_norm", {"norm": f"{largest:g}"}))
+    )
 
 
 def rate(update: "Update") -> Number:
@@ -148,7 +189,7 @@ def explain_adam(update: "Update", subject: Reference) -> Derivation:
     m_hat = Named(r"\hat{m}", quotient(m, Number(1 - beta1**count, r"1 - \beta_{1}^{t}")))
     v_hat = Named(r"\hat{v}", quotient(v, Number(1 - beta2**count, r"1 - \beta_{2}^{t}")))
     start: Expression = old(update, subject)
-    decay = optimizer.weight_decay if subject.name != "bias" else 0.0
+    decay = decay_of(update, subject)
     shrink = ""
     if decoupled and decay:
         start = Product((start, Number(1 - update.learning_rate * decay, r"(1 - \eta \cdot \lambda)")))
