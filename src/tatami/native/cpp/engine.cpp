@@ -412,6 +412,7 @@ void Engine::predict(const float* x, Index batch, float* output) {
     start(Mode::predict, x, batch, {}, false);
     run_forward(0, current_->stage_count());
     read_value(static_cast<int>(nodes_.size()) - 1, output);
+    current_->forget_input();
 }
 
 LossResult Engine::train_step(const float* x, Index batch, const std::int64_t* labels, const float* targets,
@@ -422,6 +423,7 @@ LossResult Engine::train_step(const float* x, Index batch, const std::int64_t* l
     if (output) read_value(static_cast<int>(nodes_.size()) - 1, output);
     run_backward(0, current_->stage_count());
     if (update) update_parameters(rate);
+    current_->forget_input();
     return result;
 }
 
@@ -431,6 +433,12 @@ int Engine::external_node(Mode mode, Index batch, int stage) { return plan(mode,
 void Engine::start(Mode mode, const float* x, Index batch, const RandomKey& key, bool training) {
     current_ = &plan(mode, batch);
     current_->start(x, batch, key, training);
+}
+
+void Engine::start_with_copy(Mode mode, const float* x, Index batch, const RandomKey& key, bool training) {
+    require(!nodes_.empty(), "the network has no nodes");
+    held_.assign(x, x + batch * nodes_[0].shape.count());
+    start(mode, held_.data(), batch, key, training);
 }
 
 void Engine::run_forward(int first, int last) {

@@ -140,6 +140,7 @@ public:
     int stage_count(Mode mode, Index batch);
     int external_node(Mode mode, Index batch, int stage);  // -1: a native stage
     void start(Mode mode, const float* x, Index batch, const RandomKey& key, bool training);
+    void start_with_copy(Mode mode, const float* x, Index batch, const RandomKey& key, bool training);
     void run_forward(int first, int last);
     LossResult run_loss(const std::int64_t* labels, const float* targets, float loss_weight);
     void start_backward(const float* doutput);
@@ -185,6 +186,7 @@ private:
     Index version_ = 1;  // grows whenever parameters change, so that plans know when to repack
     std::unique_ptr<Plan> plans_[3];
     Plan* current_ = nullptr;
+    std::vector<float> held_;  // the batch, between calls
     mutable std::mutex lock_;
 };
 

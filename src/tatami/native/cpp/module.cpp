@@ -206,13 +206,13 @@ NB_MODULE(_kernels, module) {
                  const std::lock_guard guard(e.lock());
                  e.set_parameter(parameter, which, {values.data(), values.size()});
              },
-             "parameter"_a, "which"_a, "values"_a)
+             "parameter"_a, "which"_a, "values"_a.noconvert())
         .def("get_parameter",
              [](Engine& e, int parameter, int which, const FloatsOut& values) {
                  const std::lock_guard guard(e.lock());
                  e.get_parameter(parameter, which, {values.data(), values.size()});
              },
-             "parameter"_a, "which"_a, "values"_a)
+             "parameter"_a, "which"_a, "values"_a.noconvert())
         .def("predict",
              [](Engine& e, const FloatsIn& x, const FloatsOut& output) {
                  const Index batch = batch_of(e, x);
@@ -221,7 +221,7 @@ NB_MODULE(_kernels, module) {
                  const std::lock_guard guard(e.lock());
                  e.predict(x.data(), batch, output.data());
              },
-             "x"_a, "output"_a)
+             "x"_a.noconvert(), "output"_a.noconvert())
         .def("train_step",
              [](Engine& e, const FloatsIn& x, const std::optional<LabelsIn>& labels, const std::optional<FloatsIn>& targets,
                 float loss_weight, std::uint64_t seed, std::uint32_t epoch, std::uint32_t step, double rate, bool update,
@@ -235,8 +235,8 @@ NB_MODULE(_kernels, module) {
                                                         {seed, epoch, step}, rate, update, output.data());
                  return std::make_tuple(result.loss, result.correct);
              },
-             "x"_a, "labels"_a.none(), "targets"_a.none(), "loss_weight"_a, "seed"_a, "epoch"_a, "step"_a, "rate"_a, "update"_a,
-             "output"_a)
+             "x"_a.noconvert(), "labels"_a.none().noconvert(), "targets"_a.none().noconvert(), "loss_weight"_a, "seed"_a, "epoch"_a, "step"_a, "rate"_a, "update"_a,
+             "output"_a.noconvert())
         .def("stages",
              [](Engine& e, int mode, Index batch) {
                  const std::lock_guard guard(e.lock());
@@ -250,9 +250,9 @@ NB_MODULE(_kernels, module) {
              [](Engine& e, int mode, const FloatsIn& x, std::uint64_t seed, std::uint32_t epoch, std::uint32_t step,
                 bool training) {
                  const std::lock_guard guard(e.lock());
-                 e.start(mode_of(mode), x.data(), batch_of(e, x), {seed, epoch, step}, training);
+                 e.start_with_copy(mode_of(mode), x.data(), batch_of(e, x), {seed, epoch, step}, training);
              },
-             "mode"_a, "x"_a, "seed"_a = 0, "epoch"_a = 0, "step"_a = 0, "training"_a = false, nb::keep_alive<1, 3>())
+             "mode"_a, "x"_a.noconvert(), "seed"_a = 0, "epoch"_a = 0, "step"_a = 0, "training"_a = false)
         .def("run_forward",
              [](Engine& e, int first, int last) {
                  nb::gil_scoped_release release;
@@ -267,7 +267,7 @@ NB_MODULE(_kernels, module) {
                  const LossResult result = e.run_loss(goal.labels, goal.targets, loss_weight);
                  return std::make_tuple(result.loss, result.correct);
              },
-             "labels"_a.none(), "targets"_a.none(), "loss_weight"_a)
+             "labels"_a.none().noconvert(), "targets"_a.none().noconvert(), "loss_weight"_a)
         .def("start_backward",
              [](Engine& e, const FloatsIn& doutput) {
                  require(!e.nodes().empty() && static_cast<Index>(doutput.size()) == e.batch() * e.nodes().back().shape.count(),
@@ -275,7 +275,7 @@ NB_MODULE(_kernels, module) {
                  const std::lock_guard guard(e.lock());
                  e.start_backward(doutput.data());
              },
-             "doutput"_a)
+             "doutput"_a.noconvert())
         .def("run_backward",
              [](Engine& e, int first, int last) {
                  nb::gil_scoped_release release;
@@ -296,7 +296,7 @@ NB_MODULE(_kernels, module) {
                  const std::lock_guard guard(e.lock());
                  e.read_value(node, to.data());
              },
-             "node"_a, "to"_a)
+             "node"_a, "to"_a.noconvert())
         .def("write_value",
              [](Engine& e, int node, const FloatsIn& from) {
                  require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
@@ -304,7 +304,7 @@ NB_MODULE(_kernels, module) {
                  const std::lock_guard guard(e.lock());
                  e.write_value(node, from.data());
              },
-             "node"_a, "from_"_a)
+             "node"_a, "from_"_a.noconvert())
         .def("has_gradient", &Engine::has_gradient, "node"_a)
         .def("read_gradient",
              [](Engine& e, int node, const FloatsOut& to) {
@@ -312,7 +312,7 @@ NB_MODULE(_kernels, module) {
                  const std::lock_guard guard(e.lock());
                  e.read_gradient(node, to.data());
              },
-             "node"_a, "to"_a)
+             "node"_a, "to"_a.noconvert())
         .def("add_gradient",
              [](Engine& e, int node, int consumer, const FloatsIn& from) {
                  require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
@@ -320,7 +320,7 @@ NB_MODULE(_kernels, module) {
                  const std::lock_guard guard(e.lock());
                  e.add_gradient(node, consumer, from.data());
              },
-             "node"_a, "consumer"_a, "from_"_a)
+             "node"_a, "consumer"_a, "from_"_a.noconvert())
         .def("describe",
              [](Engine& e, int mode, Index batch) {
                  const std::lock_guard guard(e.lock());

@@ -340,6 +340,7 @@ void Plan::start(const float* x, Index batch, const RandomKey& key, bool trainin
 
 void Plan::forward(int first, int last) {
     if (first < 0 || last > stage_count()) throw DescriptionError("no such stage");
+    if (first == 0 && input_ == nullptr) throw DescriptionError("nothing was started");
     for (int s = first; s < last; ++s) {
         const Stage& stage = stages_[static_cast<std::size_t>(s)];
         if (!stage.by_image) {

@@ -46,6 +46,7 @@ public:
     int stage_count() const { return static_cast<int>(stages_.size()); }
     int external_node(int stage) const;
     void start(const float* x, Index batch, const RandomKey& key, bool training);
+    void forget_input() { input_ = nullptr; }  // the caller's array is gone
     void forward(int first, int last);
     LossResult loss(const std::int64_t* labels, const float* targets, float weight);
     void backward(int first, int last);

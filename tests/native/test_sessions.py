@@ -1,0 +1,261 @@
+"""Training on the native backend: the reference's losses and weights, and the same bits however the work is split."""
+
+import hashlib
+import multiprocessing
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tatami import layers, native
+from tatami.layers import Layer
+from tatami.losses import Loss, SoftmaxCrossEntropy, SquaredError
+from tatami.models import build
+from tatami.network import Network, Parameters, Sequential
+from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSProp
+from tatami.program import Program, TrainingSession
+from tatami.program.native import SlowLayerWarning
+from tatami.random import RandomKey
+
+pytestmark = pytest.mark.skipif(not native.is_built(), reason="built without native kernels")
+
+OPTIMIZERS = [
+    SGD(0.05),
+    SGD(0.05, weight_decay=0.01),
+    SGD(0.05, momentum=0.9),
+    SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+    AdaGrad(0.05, weight_decay=0.01),
+    RMSProp(0.01),
+    Adam(0.01, weight_decay=0.01),
+    AdamW(0.01, weight_decay=0.1),
+]
+
+
+def small_network() -> Network:
+    """A little of everything that has a kernel of its own: fused pooling, Winograd, stride, depthwise, dropout."""
+    return Sequential(
+        layers.Convolution(16, 3, padding="same"),
+        layers.ReLU(),
+        layers.MaxPool(2),
+        layers.Convolution(20, 3, padding="same"),
+        layers.ReLU(),
+        layers.Convolution(20, 3, stride=2, padding=1, groups=20),
+        layers.Sigmoid(),
+        layers.Convolution(17, 3),
+        layers.ReLU(),
+        layers.MaxPool(2),
+        layers.Flatten(),
+        layers.Dense(33),
+        layers.ReLU(),
+        layers.Dropout(0.3),
+        layers.Dense(5),
+        input_shape=(2, 15, 16),
+    )
+
+
+def batch_for(
+    network: Network, examples: int, seed: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    key = RandomKey(seed)
+    x = key.normal("x", (examples, *network.input_shape)).astype(np.float32)
+    return x, (np.arange(examples) * 7 % network.output_shape[0]).astype(np.int64)
+
+
+def sha256(parameters: Parameters) -> str:
+    digest = hashlib.sha256()
+    for layer in sorted(parameters):
+        for name in sorted(parameters[layer]):
+            digest.update(np.ascontiguousarray(parameters[layer][name]).tobytes())
+    return digest.hexdigest()
+
+
+def train(session: TrainingSession, network: Network, steps: int, examples: int = 23) -> list[float]:
+    losses = []
+    for step in range(steps):
+        x, labels = batch_for(network, examples, seed=step)
+        losses.append(session.step(x, labels, RandomKey(3, step=step), 0.05).loss)
+    return losses
+
+
+def trained_sha256(threads: int, batch: int = 23) -> str:
+    network = small_network()
+    program = Program(network, backend="native", threads=threads)
+    session = program.session(network.initialize(seed=1), SGD(0.05, momentum=0.9), clip_norm=0.5)
+    train(session, network, 4, batch)
+    return sha256(session.parameters)
+
+
+@pytest.mark.parametrize("isa", native.available() or ("none",))
+def test_weights_are_the_same_bits_for_any_number_of_threads(
+    isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TATAMI_ISA", isa)
+    for batch in (1, 2, 23, 100):
+        assert len({trained_sha256(threads, batch) for threads in (1, 2, 3, 4, 8)}) == 1
+
+
+@pytest.mark.parametrize("isa", native.available() or ("none",))
+def test_predictions_do_not_depend_on_how_images_are_grouped(
+    isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TATAMI_ISA", isa)
+    network = small_network()
+    parameters = network.initialize(seed=1)
+    x, _ = batch_for(network, 41)
+    program = Program(network, backend="native", threads=2)
+    whole = program.forward(parameters, x).output
+    for size in (1, 2, 5, 14, 15, 29):
+        pieces = [program.forward(parameters, x[at : at + size]).output for at in range(0, len(x), size)]
+        np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("clip_norm", [None, 0.3])
+def test_sessions_follow_the_reference(optimizer: Optimizer, clip_norm: float | None) -> None:
+    network = small_network()
+    parameters = network.initialize(seed=1)
+    sessions = [
+        Program(network, backend=backend).session(parameters, optimizer, clip_norm=clip_norm)
+        for backend in ("reference", "native")
+    ]
+    expected, came = (train(session, network, 5) for session in sessions)
+    np.testing.assert_allclose(came, expected, rtol=2e-4)
+    for layer, named in sessions[0].parameters.items():
+        for name, values in named.items():
+            got = sessions[1].parameters[layer][name]
+            # AdaGrad and Adam divide by √h: where a gradient is next to nothing, rounding decides its sign.
+            assert np.mean(np.abs(got - values) > 1e-3 * max(1e-2, float(np.abs(values).max()))) < 0.01
+
+
+def test_ten_losses_of_arai_equal_the_reference(mnist_like: tuple[Any, Any]) -> None:
+    network = build("arai")
+    parameters = network.initialize(seed=1)
+    losses = []
+    for backend in ("reference", "native"):
+        session = Program(network, backend=backend).session(parameters, SGD(0.01, momentum=0.2))
+        x, labels = mnist_like
+        losses.append([session.step(x, labels, RandomKey(1, step=step), 0.01).loss for step in range(10)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+@pytest.fixture
+def mnist_like() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    x, labels = batch_for(build("arai"), 50)
+    return np.clip(x, 0, 1), labels % 10
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), SoftmaxCrossEntropy("sum"), SquaredError()], ids=str)
+def test_losses(loss: Loss) -> None:
+    network = small_network()
+    parameters = network.initialize(seed=1)
+    x, labels = batch_for(network, 9)
+    expected = Program(network, loss=loss).train_step(parameters, x, labels)
+    came = Program(network, loss=loss, backend="native").train_step(parameters, x, labels)
+    assert came.loss == pytest.approx(expected.loss, rel=1e-5)
+    np.testing.assert_allclose(
+        came.gradients["dense2"]["weight"], expected.gradients["dense2"]["weight"], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_a_session_goes_on_where_another_one_stopped() -> None:
+    network = small_network()
+    program = Program(network, backend="native")
+    optimizer = Adam(0.01)
+    whole = program.session(network.initialize(seed=1), optimizer)
+    train(whole, network, 3)
+    again = program.session(
+        whole.parameters, optimizer, optimizer_state=whole.optimizer_state, state=whole.state
+    )
+    x, labels = batch_for(network, 12)
+    for session in (whole, again):
+        session.step(x, labels, RandomKey(9), 0.01)
+    assert sha256(whole.parameters) == sha256(again.parameters)
+    assert again.optimizer_state.count == 4
+
+
+@pytest.mark.parametrize("position", ["first", "middle", "last"])
+def test_a_layer_without_kernel_runs_on_the_reference(position: str) -> None:
+    stack: list[Layer] = [
+        layers.Convolution(6, 3, padding="same"),
+        layers.ReLU(),
+        layers.MaxPool(2),
+        layers.Flatten(),
+        layers.Dense(4),
+    ]
+    where = {"first": 0, "middle": 3, "last": 5}[position]
+    network = Sequential(*stack[:where], layers.LeakyReLU(), *stack[where:], input_shape=(1, 8, 8))
+    parameters = network.initialize(seed=1)
+    x, labels = batch_for(network, 6)
+    with pytest.warns(SlowLayerWarning, match="no native kernel") if position == "first" else nothing():
+        program = Program(network, backend="native")
+    expected = Program(network).train_step(parameters, x, labels, keep=True)
+    for keep in (True, False):
+        came = program.train_step(parameters, x, labels, keep=keep)
+        assert came.loss == pytest.approx(expected.loss, rel=1e-5)
+        for layer, named in expected.gradients.items():
+            for name, gradient in named.items():
+                np.testing.assert_allclose(came.gradients[layer][name], gradient, rtol=1e-3, atol=1e-5)
+    sessions = [
+        Program(network, backend=b).session(parameters, SGD(0.1, momentum=0.5))
+        for b in ("reference", "native")
+    ]
+    for session in sessions:
+        for step in range(3):
+            session.step(x, labels, RandomKey(1, step=step), 0.1)
+    np.testing.assert_allclose(
+        sessions[1].parameters["conv1"]["weight"],
+        sessions[0].parameters["conv1"]["weight"],
+        rtol=1e-3,
+        atol=1e-5,
+    )
+
+
+def nothing() -> Any:
+    import contextlib
+
+    return contextlib.nullcontext()
+
+
+def test_two_threads_predict_at_once() -> None:
+    network = small_network()
+    parameters = network.initialize(seed=1)
+    program = Program(network, backend="native", threads=2)
+    batches = [batch_for(network, 10, seed)[0] for seed in range(2)]
+    expected = [program.forward(parameters, x).output for x in batches]
+    wrong: list[int] = []
+
+    def predict(number: int) -> None:
+        for _ in range(50):
+            if not np.array_equal(program.forward(parameters, batches[number]).output, expected[number]):
+                wrong.append(number)
+
+    workers = [threading.Thread(target=predict, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def child(queue: Any) -> None:
+    queue.put(trained_sha256(2))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_computes_the_same_bits() -> None:
+    expected = trained_sha256(2)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=child, args=(queue,))
+    process.start()
+    assert queue.get(timeout=60) == expected
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_threads_of_openmp_and_threadpoolctl_are_obeyed() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+        assert native.kernels().default_threads() == 1
