@@ -73,8 +73,10 @@ def test_images_too_small_for_a_network_name_the_layer():
 
 
 def test_ox_for_other_data_says_that_its_numbers_do_not_fit():
-    with pytest.raises(TatamiError, match="given initial values have shape"):
-        build("ox", input_shape=(1, 8, 8), classes=10).initialize()
+    with pytest.raises(
+        TatamiError, match="starts from given numbers for 1x3x3 images of 2 classes, the data are 1x8x8 of 10"
+    ):
+        build("ox", input_shape=(1, 8, 8), classes=10)
 
 
 def test_an_unknown_network_is_suggested():

@@ -1,9 +1,10 @@
 """The lectures' networks. Each ends in logits; the softmax belongs to the loss, `SoftmaxCrossEntropy`."""
 
+from tatami.errors import ShapeError
 from tatami.geometry import Shape
 from tatami.initializers import Constant, Given, Normal, Xavier
 from tatami.layers import AveragePool, Convolution, Dense, Dropout, Flatten, MaxPool, ReLU, Sigmoid, Tanh
-from tatami.network import Network, Sequential
+from tatami.network import Network, Sequential, shape_text
 
 
 def ox(input_shape: Shape = (1, 3, 3), classes: int = 2) -> Network:
@@ -11,8 +12,16 @@ def ox(input_shape: Shape = (1, 3, 3), classes: int = 2) -> Network:
 
     It starts from the numbers on the slides. Train it with ½Σ(t - a)² summed over the images: SquaredError("sum").
 
+    Raises:
+        ShapeError: data of another shape or number of classes; the given numbers fit to no other.
+
     Source: DSP, MATLAB exercise.
     """
+    if (tuple(input_shape), classes) != ((1, 3, 3), 2):
+        raise ShapeError(
+            f"ox: the ○× exercise starts from given numbers for 1x3x3 images of 2 classes, the data are "
+            f"{shape_text(input_shape)} of {classes}; train another network, or this one with: tatami train ox"
+        )
     return Sequential(
         Convolution(
             2,
