@@ -33,7 +33,9 @@ def asked(method, examples, **settings):
     x, labels = examples
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = method.attribute(torch.from_numpy(x).requires_grad_(), target=torch.from_numpy(labels), **settings)
+        result = method.attribute(
+            torch.from_numpy(x).requires_grad_(), target=torch.from_numpy(labels), **settings
+        )
     return result.detach().numpy()
 
 
