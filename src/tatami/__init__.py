@@ -49,6 +49,9 @@ if TYPE_CHECKING:
         Xavier as Xavier,
         Zeros as Zeros,
     )
+    from tatami.inspect.trace import (
+        trace as trace,
+    )
     from tatami.layers import (
         ELU as ELU,
         GELU as GELU,
@@ -224,6 +227,7 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "Xavier",
         "Zeros",
     ),
+    "tatami.inspect.trace": ("trace",),
     "tatami.layers": (
         "ELU",
         "GELU",

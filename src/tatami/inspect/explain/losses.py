@@ -336,7 +336,8 @@ class FocalExplainer(LossExplainer):
         _, mean = weight_of(trace)
         formula = Formula(
             rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}w(r) \cdot "
-            r"(\gamma \cdot R^{\gamma - 1} \cdot v(r) \cdot L - R^{\gamma}) \cdot ([k = r] - v(k)), \quad R = 1 - v(r), L = \log v(r)"
+            r"(\gamma \cdot R^{\gamma - 1} \cdot v(r) \cdot L - R^{\gamma}) \cdot ([k = r] - v(k)), "
+            r"\quad R = 1 - v(r), L = \log v(r)"
         )
         return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
 
