@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "Draw what a model has learned, and what it sees in an image.",
     "report": "Write everything about a run into one HTML page.",
     "gradcheck": "Check every gradient of a network by central differences.",
+    "explain": "Show how one number of a network came about.",
     "doctor": "Print versions, processor, backends and threads.",
 }
 

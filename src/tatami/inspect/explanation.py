@@ -281,6 +281,8 @@ class Explanation:
         if self.given:
             return "given"
         node = principal(self.derivation.expression)
+        if isinstance(node, Sum) and len(node.terms) == 1:
+            node = node.terms[0]
         if isinstance(node, Sum):
             return "sum"
         if isinstance(node, Maximum):
