@@ -461,7 +461,10 @@ void Engine::run_backward(int first, int last) {
     current_->backward(first, last);
 }
 
-void Engine::run_update(double rate) { update_parameters(rate); }
+void Engine::run_update(double rate) {
+    require(finished_, "the network is not finished");
+    update_parameters(rate);
+}
 
 void Engine::read_value(int node, float* to) const {
     require(current_ != nullptr, "nothing was started");

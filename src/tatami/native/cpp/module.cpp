@@ -1,8 +1,8 @@
 // The Python module: the engine with its arrays checked at the door.
 //
 // Arrays must be C-contiguous NumPy arrays of the right type; their sizes are compared with what the network expects before a
-// pointer is handed on. Long calls release the interpreter's lock and take the engine's own, so that two Python threads
-// may use one engine, one after the other.
+// pointer is handed on, and under the lock where that depends on what another thread may start. Long calls release the
+// interpreter's lock and take the engine's own, so that two Python threads may use one engine, one after the other.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
@@ -92,6 +92,7 @@ struct Goal {
 
 Goal goal_of(const Engine& engine, Index batch, const std::optional<LabelsIn>& labels, const std::optional<FloatsIn>& targets) {
     require(labels.has_value() != targets.has_value(), "give either labels or targets");
+    require(batch > 0 && !engine.nodes().empty(), "nothing was started");
     const Shape& shape = engine.nodes().back().shape;
     Goal goal;
     if (labels) {
@@ -140,10 +141,15 @@ NB_MODULE(_kernels, module) {
              [](Engine* self, const std::string& isa, int threads) { new (self) Engine(kernels_named(isa), threads); },
              "isa"_a = "", "threads"_a = 0)
         .def_prop_ro("isa", [](const Engine& e) { return std::string(e.kernels().name); })
-        .def_prop_ro("memory", &Engine::memory)
+        .def_prop_ro("memory",
+                     [](Engine& e) {
+                         const std::lock_guard guard(e.lock());
+                         return e.memory();
+                     })
         .def_prop_rw("update_count", &Engine::update_count,
                      [](Engine& e, Index count) {
                          require(count >= 0, "the count of updates is not negative");
+                         const std::lock_guard guard(e.lock());
                          e.set_update_count(count);
                      })
         .def("add_input", [](Engine& e, const std::vector<Index>& shape) { return e.add_input(shape_of(shape)); }, "shape"_a)
@@ -235,8 +241,8 @@ NB_MODULE(_kernels, module) {
                                                         {seed, epoch, step}, rate, update, output.data());
                  return std::make_tuple(result.loss, result.correct);
              },
-             "x"_a.noconvert(), "labels"_a.none().noconvert(), "targets"_a.none().noconvert(), "loss_weight"_a, "seed"_a, "epoch"_a, "step"_a, "rate"_a, "update"_a,
-             "output"_a.noconvert())
+             "x"_a.noconvert(), "labels"_a.none().noconvert(), "targets"_a.none().noconvert(), "loss_weight"_a,
+             "seed"_a, "epoch"_a, "step"_a, "rate"_a, "update"_a, "output"_a.noconvert())
         .def("stages",
              [](Engine& e, int mode, Index batch) {
                  const std::lock_guard guard(e.lock());
@@ -262,17 +268,17 @@ NB_MODULE(_kernels, module) {
              "first"_a, "last"_a)
         .def("run_loss",
              [](Engine& e, const std::optional<LabelsIn>& labels, const std::optional<FloatsIn>& targets, float loss_weight) {
-                 const Goal goal = goal_of(e, e.batch(), labels, targets);
                  const std::lock_guard guard(e.lock());
+                 const Goal goal = goal_of(e, e.batch(), labels, targets);
                  const LossResult result = e.run_loss(goal.labels, goal.targets, loss_weight);
                  return std::make_tuple(result.loss, result.correct);
              },
              "labels"_a.none().noconvert(), "targets"_a.none().noconvert(), "loss_weight"_a)
         .def("start_backward",
              [](Engine& e, const FloatsIn& doutput) {
+                 const std::lock_guard guard(e.lock());
                  require(!e.nodes().empty() && static_cast<Index>(doutput.size()) == e.batch() * e.nodes().back().shape.count(),
                          "the gradient has another size than the network's output");
-                 const std::lock_guard guard(e.lock());
                  e.start_backward(doutput.data());
              },
              "doutput"_a.noconvert())
@@ -292,32 +298,37 @@ NB_MODULE(_kernels, module) {
              "rate"_a)
         .def("read_value",
              [](Engine& e, int node, const FloatsOut& to) {
-                 require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
                  const std::lock_guard guard(e.lock());
+                 require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
                  e.read_value(node, to.data());
              },
              "node"_a, "to"_a.noconvert())
         .def("write_value",
              [](Engine& e, int node, const FloatsIn& from) {
+                 const std::lock_guard guard(e.lock());
                  require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
                          "the array has another size");
-                 const std::lock_guard guard(e.lock());
                  e.write_value(node, from.data());
              },
              "node"_a, "from_"_a.noconvert())
-        .def("has_gradient", &Engine::has_gradient, "node"_a)
+        .def("has_gradient",
+             [](Engine& e, int node) {
+                 const std::lock_guard guard(e.lock());
+                 return e.has_gradient(node);
+             },
+             "node"_a)
         .def("read_gradient",
              [](Engine& e, int node, const FloatsOut& to) {
-                 require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
                  const std::lock_guard guard(e.lock());
+                 require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
                  e.read_gradient(node, to.data());
              },
              "node"_a, "to"_a.noconvert())
         .def("add_gradient",
              [](Engine& e, int node, int consumer, const FloatsIn& from) {
+                 const std::lock_guard guard(e.lock());
                  require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
                          "the array has another size");
-                 const std::lock_guard guard(e.lock());
                  e.add_gradient(node, consumer, from.data());
              },
              "node"_a, "consumer"_a, "from_"_a.noconvert())
