@@ -4,9 +4,10 @@ Forward visits the nodes in topological order, backward in the reverse order; wh
 their gradients are added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from numpy.typing import NDArray
 
@@ -18,6 +19,23 @@ from tatami.program.results import Kept, Pass, Step
 from tatami.random import RandomKey
 
 NestedArrays = Mapping[str, Mapping[str, Array]]
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def while_computing(
+    run: Callable[Concatenate["LayerwiseExecutor", Arguments], Result],
+) -> Callable[Concatenate["LayerwiseExecutor", Arguments], Result]:
+    """Run a method of the executor in the context that its backend computes in."""
+
+    @wraps(run)
+    def wrapped(
+        executor: "LayerwiseExecutor", *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> Result:
+        with executor.ops.computing():
+            return run(executor, *arguments, **named)
+
+    return wrapped
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,7 @@ class LayerwiseExecutor:
     ops: Backend
     dtype: str
 
+    @while_computing
     def forward(
         self,
         parameters: Parameters,
@@ -39,19 +58,6 @@ class LayerwiseExecutor:
         keep: bool,
     ) -> Pass:
         """Compute the output; drop intermediates as soon as nobody needs them, unless they are to be kept."""
-        with self.ops.computing():
-            return self.run_forward(parameters, x, training, key, state, keep)
-
-    def run_forward(
-        self,
-        parameters: Parameters,
-        x: NDArray[Any],
-        training: bool,
-        key: RandomKey,
-        state: Parameters,
-        keep: bool,
-    ) -> Pass:
-        """Visit the nodes in order."""
         loaded = self.load(parameters)
         values: dict[str, Array] = {INPUT: self.ops.asarray(x, self.dtype)}
         last_reader = {source: node.name for node in self.network.nodes for source in node.inputs}
@@ -66,6 +72,7 @@ class LayerwiseExecutor:
         output = self.ops.to_numpy(values[self.network.output])
         return Pass(output, self.unload(values) if keep else Kept({}, kept=False))
 
+    @while_computing
     def train_step(
         self,
         parameters: Parameters,
@@ -76,23 +83,10 @@ class LayerwiseExecutor:
         keep: bool,
     ) -> Step:
         """Compute loss, gradients and new state for one batch."""
-        with self.ops.computing():
-            return self.run_train_step(parameters, x, target, key, state, keep)
-
-    def run_train_step(
-        self,
-        parameters: Parameters,
-        x: NDArray[Any],
-        target: NDArray[Any],
-        key: RandomKey,
-        state: Parameters,
-        keep: bool,
-    ) -> Step:
-        """Visit the nodes in order, then backward from the loss."""
         loaded = self.load(parameters)
         values: dict[str, Array] = {INPUT: self.ops.asarray(x, self.dtype)}
         saved: dict[str, Mapping[str, Array]] = {}
-        new_state: Parameters = {}
+        new_state = dict(state)
         for node in self.network.nodes:
             result = self.run_layer(node, values, loaded, Context(True, key, state.get(node.name, {})))
             values[node.name], saved[node.name] = result.output, result.saved
