@@ -6,11 +6,13 @@ from tatami.inspect.explain import (
     dense as dense,
     dropout as dropout,
     embedding as embedding,
+    fixed_filters as fixed_filters,
     merge as merge,
     normalization as normalization,
     pooling as pooling,
     recurrent as recurrent,
     resampling as resampling,
+    sampling as sampling,
 )
 from tatami.inspect.explain.base import LAYER_EXPLAINERS, LayerExplainer, View, explainer_of, explains
 from tatami.inspect.explain.losses import LOSS_EXPLAINERS, loss_explainer_of

@@ -20,7 +20,7 @@ from tatami.layers.connectivity import LocallyConnected, SeparableConvolution, T
 from tatami.layers.convolution import Convolution
 from tatami.layers.transposed import TransposedConvolution
 
-Refer = Callable[[Index], Reference]
+Refer = Callable[[Index], Expression]
 IN_ORDER = (Note("order_channels_taps"),)
 
 

@@ -1,0 +1,313 @@
+"""The trace itself: shapes with and without the axis of examples, errors, forms, im2col."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from tatami import (
+    Convolution,
+    Dense,
+    Flatten,
+    MaxPool,
+    Program,
+    RandomKey,
+    ReLU,
+    Sequential,
+    SettingError,
+    ShapeError,
+    UnknownNameError,
+    build,
+    im2col,
+    trace,
+)
+from tatami.inspect.explanation import equal_bits
+from tatami.inspect.im2col_view import Im2colView
+from tatami.inspect.phrases import ENGLISH, JAPANESE
+
+LAYERS = (Convolution(3, 3, padding="same"), ReLU(), MaxPool(2), Flatten(), Dense(4))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Sequential(*LAYERS, input_shape=(2, 4, 5))
+
+
+@pytest.fixture(scope="module")
+def image():
+    return RandomKey(1).normal("image", (2, 4, 5))
+
+
+@pytest.fixture(scope="module")
+def kept(network, image):
+    return trace(network, network.initialize(3), image, target=2)
+
+
+def test_it_holds_what_the_program_computes(network, image, kept):
+    step = Program(network, precision="f64").train_step(
+        network.initialize(3), image[None], np.array([2]), keep=True
+    )
+    assert kept.loss_value == pytest.approx(step.loss, rel=1e-14)
+    for name in ("conv1", "relu1", "pool1", "dense1"):
+        np.testing.assert_allclose(kept[name].output, step.values[name][0], rtol=1e-12)
+        np.testing.assert_allclose(kept[name].gradient, step.value_gradients[name][0], rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(
+        kept["conv1"].dparameters["weight"], step.gradients["conv1"]["weight"], rtol=1e-10, atol=1e-14
+    )
+
+
+def test_one_example_is_indexed_without_its_axis(network, image, kept):
+    assert kept["conv1"].output.shape == (3, 4, 5)
+    assert kept["conv1"].input.shape == (2, 4, 5)
+    batch = trace(network, network.initialize(3), image[None], target=2)
+    assert batch["conv1"].output[0, 2, 3] == kept["conv1"].output[0, 2, 3]
+    short, full = kept.explain("conv1", (0, 2, 3)), kept.explain("conv1", (0, 0, 2, 3))
+    assert short.subject == full.subject
+    assert short.subject.label() == "conv1[0,2,3]"
+    assert kept.explain("conv1", (-1, 2, 3)).subject.label() == "conv1[2,2,3]"
+
+
+def test_several_examples_are_indexed_with_it(network, image):
+    kept = trace(network, network.initialize(3), np.stack([image, -image]), target=[1, 2])
+    assert kept["conv1"].output.shape == (2, 3, 4, 5)
+    explanation = kept.explain("conv1", (1, 0, 2, 3))
+    assert explanation.subject.label() == "conv1[1,0,2,3]"
+    assert explanation.check()
+    gradient = kept.explain_gradient("dense1.weight", (1, 4))
+    assert len(gradient.terms) == 2
+    assert gradient.check()
+
+
+def test_padding_is_marked_and_adds_nothing(kept):
+    explanation = kept.explain("conv1", (0, 0, 0))
+    assert sum(term.padding for term in explanation.terms) == 2 * 5
+    assert "0 (padding)" in explanation.text(most_terms=None)
+    assert "0 (パディング)" in explanation.text(language="ja", most_terms=None)
+
+
+def test_long_sums_are_shortened_and_complete_on_request(kept):
+    explanation = kept.explain("dense1", (0,))
+    assert len(explanation.terms) == 13
+    assert "… 1 more …" in explanation.text()
+    assert "more" not in explanation.text(most_terms=None)
+    assert len(explanation.to_json()["terms"]) == 13
+
+
+def test_a_number_that_was_altered_does_not_pass(network, image):
+    kept = trace(network, network.initialize(3), image)
+    assert kept.explain("conv1", (0, 2, 3)).check()
+    kept.records["conv1"].output[0, 0, 2, 3] += 1e-9
+    explanation = kept.explain("conv1", (0, 2, 3))
+    assert not explanation.check()
+    assert "DOES NOT HOLD" in explanation.text()
+    kept.records["dense1"].output[0, 1] += 1e-9
+    assert not kept.explain("dense1", (1,)).check()
+
+
+def test_given_numbers_say_what_they_are(kept):
+    pixel = kept.explain("input", (1, 2, 3))
+    assert pixel.given
+    assert pixel.references == ()
+    assert "a pixel of the input" in pixel.text()
+    weight = kept.explain("conv1.weight", (0, 1, 2, 2))
+    assert "パラメータ" in weight.text(language="ja")
+    assert weight.check()
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda kept: kept.explain("conv2", (0, 0, 0)), UnknownNameError, "'conv2': did you mean 'conv1'"),
+        (lambda kept: kept["relu"], UnknownNameError, "did you mean 'relu1'"),
+        (lambda kept: kept.explain("conv1", (3, 0, 0)), ShapeError, r"\(3, 4, 5\), there is no entry \[3, 0, 0\]"),
+        (lambda kept: kept.explain("conv1", (0, 0)), ShapeError, r"conv1 has shape \(3, 4, 5\)"),
+        (lambda kept: kept.explain("conv1", (0, 0.5, 0)), ShapeError, "an index is whole numbers"),
+        (lambda kept: kept.explain("conv1.wieght", (0,)), UnknownNameError, "did you mean 'weight'"),
+        (lambda kept: kept.explain_gradient("conv1.wieght", (0,)), UnknownNameError, "did you mean 'weight'"),
+        (
+            lambda kept: kept.explain_gradient("conv1.weight", (0, 0, 3, 0)),
+            ShapeError,
+            r"∂E/∂conv1.weight has shape \(3, 2, 3, 3\)",
+        ),
+        (lambda kept: kept.im2col("dense1"), SettingError, "im2col belongs to convolutions"),
+        (lambda kept: kept.im2col("conv1", example=1), SettingError, "example must be from 0 to 0"),
+        (lambda kept: kept.explain("conv1", (0, 0, 0)).text(language="fr"), UnknownNameError, "unknown language 'fr'"),
+        (lambda kept: kept.explain("conv1", (0, 0, 0)).text(digits=0), SettingError, "digits must be from 1 to 17"),
+        (lambda kept: kept.explain("conv1", (0, 0, 0)).text(most_terms=1), SettingError, "at least 2, or None"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_an_answer(kept, ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(kept)
+
+
+def test_gradients_need_a_target(network, image):
+    kept = trace(network, network.initialize(3), image)
+    assert kept["conv1"].gradient is None
+    for ask in (kept.explain_loss, lambda: kept.explain_gradient("conv1.weight", (0, 0, 0, 0))):
+        with pytest.raises(SettingError, match="no gradients without a target"):
+            ask()
+
+
+def test_wrong_inputs_are_refused(network):
+    params = network.initialize(3)
+    with pytest.raises(ShapeError, match=r"takes one example of shape \(2, 4, 5\) or a batch"):
+        trace(network, params, np.ones((4, 5)))
+    with pytest.raises(ShapeError, match="2 examples came with 1 targets"):
+        trace(network, params, np.ones((2, 2, 4, 5)), target=0)
+
+
+def test_infinite_numbers_are_explained_too():
+    network = Sequential(Dense(1), input_shape=(2,))
+    params = {"dense1": {"weight": np.array([[1e308, 1e308]]), "bias": np.array([0.0])}}
+    kept = trace(network, params, np.array([10.0, 1.0]))
+    explanation = kept.explain("dense1", (0,))
+    assert explanation.check()
+    assert "∞" in explanation.text()
+    json.dumps(explanation.to_json(), allow_nan=False)
+    negative = trace(network, params, np.array([10.0, -10.0])).explain("dense1", (0,))
+    assert negative.check() or not np.isfinite(negative.value)
+
+
+def test_bits_are_compared_as_bits():
+    assert equal_bits(0.1 + 0.2, 0.30000000000000004)
+    assert not equal_bits(0.1 + 0.2, 0.3)
+
+
+# ---- forms ---------------------------------------------------------------------------------------------------
+
+
+class Balanced(HTMLParser):
+    """Checks that every tag is closed, and collects the elements that load something."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loading, self.text = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("br", "mspace"):
+            self.open.append(tag)
+        self.loading += [name for name, _ in attributes if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_html_is_balanced_and_loads_nothing(kept):
+    for explanation in (
+        kept.explain("conv1", (0, 2, 3)),
+        kept.explain_gradient("conv1.bias", (0,)),
+        kept.explain_loss(),
+    ):
+        page = Balanced()
+        page.feed(explanation._repr_html_())
+        assert page.open == []
+        assert page.loading == []
+        assert explanation.subject.label() in "".join(page.text)
+
+
+def test_names_are_escaped_in_html_and_latex():
+    layer = "<b>&x_1"
+    network = Sequential(Dense(1, name=layer), input_shape=(1,))
+    kept = trace(network, network.initialize(1), np.ones(1))
+    explanation = kept.explain(layer, (0,))
+    assert "<b>&x" not in explanation.html()
+    assert "&lt;b&gt;&amp;x_1" in explanation.html()
+    assert r"\text{<b>\&x\_1[0]}" in explanation.markdown()
+
+
+def test_markdown_has_the_formula_and_a_table(kept):
+    text = kept.explain("conv1", (0, 2, 3)).markdown()
+    assert (
+        r"$$u(k,i,j) = \sum_{c} \sum_{\mu} \sum_{\nu} F(k,c,\mu,\nu) \cdot x(c,i+\mu-1,j+\nu-1) + b(k)$$"
+        in text
+    )
+    assert "| ---: | --- | ---: | ---: |" in text
+
+
+def test_json_comes_back_with_the_same_numbers(kept):
+    explanation = kept.explain("conv1", (0, 2, 3))
+    data = json.loads(json.dumps(explanation.to_json(one_based=True)))
+    assert data["value"] == explanation.value
+    assert data["subject"]["label"] == "conv1[1,3,4]"
+    assert data["subject"]["index"] == [0, 0, 2, 3]
+    assert [term["value"] for term in data["terms"]] == [term.value for term in explanation.terms]
+    assert data["terms"][0]["factors"][0]["reference"]["label"] == "conv1.weight[1,1,1,1]"
+    assert data["exact"]
+    assert data["holds"]
+
+
+def test_japanese_words(kept):
+    text = kept.explain("conv1", (0, 2, 3)).text(language="ja")
+    assert "畳み込み層" in text
+    assert "19 項をこの順に足す" in text
+    assert "ビット単位で一致する" in text
+    assert "最大プーリング層" in kept.explain("pool1", (0, 0, 0)).text(language="ja")
+
+
+def test_both_languages_have_every_phrase_with_the_same_blanks():
+    import string
+
+    def blanks(text):
+        return {name.split(":")[0] for _, name, _, _ in string.Formatter().parse(text) if name}
+
+    assert set(ENGLISH) == set(JAPANESE)
+    for key in ENGLISH:
+        assert blanks(ENGLISH[key]) == blanks(JAPANESE[key]), key
+
+
+def test_colour_is_only_added_on_request(kept):
+    explanation = kept.explain("conv1", (0, 2, 3))
+    assert "\x1b[" not in explanation.text()
+    assert "\x1b[" in explanation.text(colour=True)
+
+
+# ---- im2col --------------------------------------------------------------------------------------------------
+
+
+def test_im2col_shows_the_matrix_that_is_multiplied(network, image, kept):
+    view = kept.im2col("conv1")
+    geometry = network["conv1"].window((2, 4, 5))
+    np.testing.assert_array_equal(view.matrix, im2col(image[None], geometry))
+    np.testing.assert_allclose(
+        np.moveaxis(kept["conv1"].output, 0, -1).reshape(20, 3), view.product, rtol=1e-12
+    )
+    row, column = view.row_of(1, 2), view.column_of(1, 0, 1)
+    assert view.matrix[row, column] == image[1, 0, 2]
+    assert view.padding[view.row_of(0, 0), view.column_of(0, 0, 0)]
+    assert view.rows[row] == (1, 2)
+
+
+def test_im2col_in_words(kept):
+    text = kept.im2col("conv1").text(most=4)
+    assert "im2col of conv1: 20 rows (windows) × 18 columns (taps)" in text
+    assert "· marks padding" in text
+    assert "… 16 more …" in text
+    page = Balanced()
+    page.feed(kept.im2col("conv1").html(language="ja", one_based=True))
+    assert page.open == []
+    assert 'title="(1,1) ← (1,1,1)"' in kept.im2col("conv1").html(one_based=True)
+    assert json.loads(json.dumps(kept.im2col("conv1").to_json()))["rows"][0] == [0, 0]
+
+
+def test_im2col_of_groups():
+    network = Sequential(Convolution(4, 2, groups=2), input_shape=(4, 3, 3))
+    kept = trace(network, network.initialize(1), RandomKey(1).normal("x", (4, 3, 3)))
+    view = kept.im2col("conv1")
+    assert isinstance(view, Im2colView)
+    np.testing.assert_allclose(
+        np.moveaxis(kept["conv1"].output, 0, -1).reshape(4, 4), view.product, rtol=1e-12
+    )
+
+
+def test_a_whole_named_network_is_traced():
+    network = build("simple_convnet", (1, 12, 12), 3)
+    kept = trace(network, network.initialize(1), RandomKey(1).uniform("x", (1, 12, 12)), target=1)
+    for name in kept.records:
+        at = tuple(size // 2 for size in kept[name].output.shape)
+        assert kept.explain(name, at).check()
+        assert kept.explain_gradient(name, at).check()
