@@ -17,9 +17,9 @@ from captum.attr import (
 )
 from tests.inspect_pictures.torch_copy import torch_copy
 
-from tatami.inspect.grad_cam import grad_cam
+from tatami.inspect.class_activation import grad_cam
+from tatami.inspect.covering import occlusion
 from tatami.inspect.gradients import gradient_times_input, input_gradient, integrated_gradients, saliency
-from tatami.inspect.occlusion import occlusion
 from tatami.inspect.rectified import deconvolution, guided_backpropagation
 
 

@@ -8,7 +8,8 @@ from tests.inspect_pictures.torch_copy import torch_copy
 import tatami
 from tatami.errors import SettingError, ShapeError, UnknownNameError
 from tatami.initializers import Given
-from tatami.inspect.grad_cam import grad_cam, last_maps
+from tatami.inspect.class_activation import grad_cam, last_maps
+from tatami.inspect.covering import occlusion
 from tatami.inspect.gradients import (
     completeness_gap,
     gradient_times_input,
@@ -19,7 +20,6 @@ from tatami.inspect.gradients import (
     smooth_gradient,
 )
 from tatami.inspect.methods import METHODS, attribution_map
-from tatami.inspect.occlusion import occlusion
 from tatami.inspect.rectified import deconvolution, guided_backpropagation
 from tatami.inspect.units import Unit
 from tatami.inspect.walk import walk_forward
@@ -329,3 +329,15 @@ def test_global_pooling_and_grad_cam_at_a_named_layer():
     maps = walk_forward(network, parameters, x).values["relu1"]
     expected = np.maximum(0, np.einsum("c,ncij->nij", parameters["dense1"]["weight"][1], maps) / 36)
     np.testing.assert_allclose(grad_cam(network, parameters, x, 1), expected, rtol=1e-10, atol=1e-15)
+
+
+def test_the_walk_backward_is_that_of_a_training_step(model, doubled, examples):
+    x, labels = examples
+    step = model.program("reference", "f64").train_step(doubled, x, labels, keep=True)
+    walk = walk_forward(model.network, doubled, x)
+    output = model.network.output
+    gradients = walk.backward({output: step.value_gradients[output]})
+    assert set(gradients) == set(step.value_gradients)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(walk.values[name], step.values[name])
+        np.testing.assert_array_equal(gradient, step.value_gradients[name])

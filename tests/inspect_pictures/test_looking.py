@@ -7,11 +7,11 @@ import tatami
 from tatami.errors import DataError, SettingError, ShapeError, UnknownNameError
 from tatami.initializers import Constant, Given
 from tatami.inspect.activations import activation_histograms, dead_units, feature_maps
-from tatami.inspect.calibration import calibration
 from tatami.inspect.exciting import most_exciting, seen_patch
-from tatami.inspect.filters import filters
+from tatami.inspect.filter_banks import filters
 from tatami.inspect.grids import filter_grid, picture, plane, tile
 from tatami.inspect.maximisation import Ascent, maximise_activation
+from tatami.inspect.reliability import calibration
 from tatami.inspect.resampling import blur, enlarge
 from tatami.inspect.units import Unit
 from tatami.layers import Convolution, Dense, Flatten, ReLU, Sigmoid, Tanh

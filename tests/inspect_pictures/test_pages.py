@@ -19,12 +19,12 @@ import tatami
 from tatami.cli.main import main
 from tatami.inspect import figures
 from tatami.inspect.activations import activation_histograms, feature_maps
-from tatami.inspect.calibration import calibration
 from tatami.inspect.colours import coloured, laid_over, png
 from tatami.inspect.diagram import network_diagram, skipping_edges, write_diagram
-from tatami.inspect.filters import filters
+from tatami.inspect.filter_banks import filters
 from tatami.inspect.markup import Markup, element
 from tatami.inspect.methods import METHODS
+from tatami.inspect.reliability import calibration
 from tatami.inspect.report import Subject, report_page
 from tatami.layers import Add, Concatenate, Convolution, Dense, Flatten, MaxPool, ReLU
 from tatami.training.run import train

@@ -16,9 +16,9 @@ from tatami.cli.predict import INVERT
 from tatami.data import read_images
 from tatami.errors import SettingError, unknown_name
 from tatami.inspect.activations import feature_maps, layer_names
+from tatami.inspect.class_activation import last_maps
 from tatami.inspect.diagram import write_diagram
-from tatami.inspect.filters import filters, layers_with_filters
-from tatami.inspect.grad_cam import last_maps
+from tatami.inspect.filter_banks import filters, layers_with_filters
 from tatami.inspect.maximisation import Ascent, maximise_activation
 from tatami.inspect.methods import METHODS, attribution_map
 from tatami.inspect.units import Unit

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tatami.errors import import_extra
+from tatami.inspect.grids import plane
 
 SIGNED, HEAT, GREY, INK_ON_PAPER = "RdBu_r", "Reds", "gray", "gray_r"
 PURPOSE = "to colour pictures of a network"
@@ -78,6 +79,22 @@ def laid_over(heat: NDArray[np.uint8], image: NDArray[np.uint8], strength: float
     grey = image[..., :3].mean(axis=2, keepdims=True) / 255
     mixed = heat[..., :3] * (1 - strength + strength * grey)
     return np.concatenate([np.round(mixed).astype(np.uint8), image[..., 3:]], axis=2)
+
+
+def heat_over(
+    values: NDArray[Any], shown: NDArray[Any], *, signed: bool, as_ink: bool = False
+) -> NDArray[np.uint8]:
+    """Return a map in colours, laid over its example where both have the same size.
+
+    Args:
+        values: the map (*spatial): with a sign red is for and blue against, else the redder the stronger.
+        shown: the example as `grids.picture` gives it.
+        signed: whether the map has a sign.
+        as_ink: see `as_image`.
+    """
+    grid = plane(values)
+    heat = coloured(grid, SIGNED) if signed else coloured(grid, HEAT, low=0.0)
+    return laid_over(heat, as_image(shown, as_ink=as_ink)) if grid.shape == shown.shape[:2] else heat
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from tatami.errors import import_extra
 from tatami.inspect.activations import Spread
-from tatami.inspect.calibration import Calibration
-from tatami.inspect.colours import GREY as GREY_SCALE, HEAT, INK_ON_PAPER, SIGNED
+from tatami.inspect.colours import GREY as GREY_SCALE, INK_ON_PAPER, SIGNED, heat_over
 from tatami.inspect.grids import filter_grid, picture, plane, tile
 from tatami.inspect.markup import Markup
 from tatami.inspect.methods import METHODS
 from tatami.inspect.pictures import BLUE, GREY, INK, ORANGE, PURPOSE, draw_pair, new_figure, shorten, styled
+from tatami.inspect.reliability import Calibration
 from tatami.training.history import History
 
 SMALL = (4.6, 2.7)
@@ -93,8 +93,9 @@ def attribution_figure(
         draw_example(panels[0], shown, as_ink=as_ink)
         panels[0].set_title("Input", loc="center")
         for axes, (name, values) in zip(panels[1:], maps.items(), strict=False):
-            draw_heat(axes, plane(values), signed=METHODS[name].signed)
-            draw_outline(axes, shown)
+            axes.imshow(
+                heat_over(values, shown, signed=METHODS[name].signed, as_ink=as_ink), interpolation="nearest"
+            )
             axes.set_title(METHODS[name].title, loc="center")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11)
@@ -105,22 +106,6 @@ def draw_example(axes: Any, shown: NDArray[Any], *, as_ink: bool) -> None:
     """Draw an example in its own colours or in greys."""
     low, high = float(shown.min()), float(shown.max())
     axes.imshow((shown - low) / ((high - low) or 1.0), cmap=INK_ON_PAPER if as_ink else GREY_SCALE)
-
-
-def draw_heat(axes: Any, values: NDArray[Any], *, signed: bool) -> None:
-    """Draw a map: red for and blue against; without a sign, the redder the stronger."""
-    largest = float(np.abs(values).max()) or 1.0
-    low = -largest if signed else 0.0
-    axes.imshow(values, cmap=SIGNED if signed else HEAT, vmin=low, vmax=largest, interpolation="nearest")
-
-
-def draw_outline(axes: Any, shown: NDArray[Any]) -> None:
-    """Draw the outline of what stands out in the example, so that one sees where a map lies on it."""
-    grey = shown.mean(axis=2) if shown.ndim == 3 else shown
-    if min(grey.shape) < 2 or grey.min() == grey.max():
-        return
-    middle = (float(grey.min()) + float(grey.max())) / 2
-    axes.contour(grey, levels=[middle], colors=[GREY], linewidths=0.8)
 
 
 def examples_figure(

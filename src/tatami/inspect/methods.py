@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.errors import unknown_name
-from tatami.inspect.grad_cam import grad_cam
+from tatami.inspect.class_activation import grad_cam
+from tatami.inspect.covering import occlusion
 from tatami.inspect.gradients import gradient_times_input, integrated_gradients, saliency, smooth_gradient
-from tatami.inspect.occlusion import occlusion
 from tatami.inspect.rectified import deconvolution, guided_backpropagation
 from tatami.inspect.units import Target
 from tatami.network import Network, Parameters

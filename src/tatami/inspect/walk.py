@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tatami.backends import ReferenceBackend
 from tatami.backends.base import Array, Backend
+from tatami.layers import Convolution, Dense
 from tatami.layers.base import Context, Layer, LayerParameters
 from tatami.network import INPUT, Network, Parameters
 from tatami.program import Program
@@ -73,7 +74,7 @@ class Walk:
                 continue
             dy, saved = dvalues[node.name], self.saved[node.name]
             named = self.parameters.get(node.name, {})
-            rule = rule_for(type(node.layer), chosen)
+            rule = rule_for(type(node.layer), chosen) or INPUT_ONLY.get(type(node.layer))
             if rule is None:
                 dinputs = node.layer.backward(self.ops, dy, saved, named).dinputs
             else:
@@ -121,6 +122,27 @@ def precision_of(parameters: Parameters) -> str:
     """
     double = any(array.dtype == np.float64 for named in parameters.values() for array in named.values())
     return "f64" if double else "f32"
+
+
+def convolution_input(
+    ops: Backend, layer: Layer, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+) -> tuple[Array, ...]:
+    """Return dx of a convolution as its backward does, without the gradients of its parameters."""
+    geometry = layer.window(saved["x"].shape[1:])
+    assert geometry is not None
+    return (ops.correlate_input_gradient(dy, parameters["weight"], geometry),)
+
+
+def dense_input(
+    ops: Backend, layer: Layer, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+) -> tuple[Array, ...]:
+    """Return dx of a dense layer as its backward does, without the gradients of its parameters."""
+    return (ops.matmul(dy, parameters["weight"]),)
+
+
+# Pictures need no gradients of parameters, which are half the work of a backward pass. Exact classes: a subclass may
+# have another backward.
+INPUT_ONLY: Rules = {Convolution: convolution_input, Dense: dense_input}
 
 
 def rule_for(cls: type[Layer], rules: Rules) -> Rule | None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tatami.errors import SettingError
 from tatami.inspect.activations import feature_maps
-from tatami.inspect.colours import GREY, HEAT, SIGNED, as_image, coloured, laid_over
+from tatami.inspect.class_activation import last_maps
+from tatami.inspect.colours import GREY, SIGNED, as_image, coloured, heat_over
 from tatami.inspect.exciting import Excitement, most_exciting, seen_patch
-from tatami.inspect.grad_cam import last_maps
 from tatami.inspect.grids import picture, plane, tile
 from tatami.inspect.markup import Markup, element
 from tatami.inspect.maximisation import Ascent, maximise_activation
@@ -67,10 +66,11 @@ def attributions_section(subject: Subject) -> Markup:
     }
     parts = []
     for at, number in enumerate(subject.shown):
-        shown = as_image(picture(subject.test.images[number]), as_ink=subject.as_ink)
-        figures = [captioned(image(shown, f"test image {number}"), element("b", "Image"))]
+        shown = picture(subject.test.images[number])
+        plain = image(as_image(shown, as_ink=subject.as_ink), f"test image {number}")
+        figures = [captioned(plain, element("b", "Image"))]
         for name in methods:
-            drawn = heat_over(maps[name][at], shown, signed=METHODS[name].signed)
+            drawn = heat_over(maps[name][at], shown, signed=METHODS[name].signed, as_ink=subject.as_ink)
             figures.append(
                 captioned(image(drawn, f"{METHODS[name].title} of test image {number}"), METHODS[name].title)
             )
@@ -86,13 +86,6 @@ def attributions_section(subject: Subject) -> Markup:
     )
     legend = element("details", element("summary", "What each of them shows"), element("dl", meanings))
     return section("attributions", "Why this class?", introduction, legend, parts)
-
-
-def heat_over(values: NDArray[np.float64], shown: NDArray[np.uint8], *, signed: bool) -> NDArray[np.uint8]:
-    """Return a map in colours, darkened where the image is dark if both have the same size."""
-    grid = plane(values)
-    heat = coloured(grid, SIGNED) if signed else coloured(grid, HEAT, low=0.0)
-    return laid_over(heat, shown) if heat.shape[:2] == shown.shape[:2] else heat
 
 
 def has_convolution(subject: Subject) -> bool:

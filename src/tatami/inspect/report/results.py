@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from tatami.inspect.calibration import calibration
 from tatami.inspect.figures import (
     accuracy_figure,
     calibration_figure,
@@ -13,6 +12,7 @@ from tatami.inspect.figures import (
     loss_figure,
 )
 from tatami.inspect.markup import Markup, element, together
+from tatami.inspect.reliability import calibration
 from tatami.inspect.report.parts import (
     captioned,
     definitions,

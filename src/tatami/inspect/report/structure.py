@@ -3,7 +3,7 @@
 import numpy as np
 
 from tatami.inspect.diagram import network_diagram
-from tatami.inspect.filters import filters, layers_with_filters
+from tatami.inspect.filter_banks import filters, layers_with_filters
 from tatami.inspect.grids import MOST_CHANNELS, MOST_FILTERS, MOST_ROWS, filter_grid, picture, tile
 from tatami.inspect.markup import Markup, element
 from tatami.inspect.report.parts import captioned, gallery, grid_image, scrolling, section, table
