@@ -181,10 +181,18 @@ class Term:
 
 @dataclass(frozen=True)
 class Note:
-    """A remark: the key of a phrase, and what is filled in."""
+    """A remark: the key of a phrase, and what is filled in; ``places`` names the values that are indices."""
 
     key: str
     values: Mapping[str, object] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
+
+    def filled(self, one_based: bool) -> dict[str, object]:
+        """Return the values, indices counted from 0 or 1."""
+        return {
+            name: int(str(value)) + one_based if name in self.places else value
+            for name, value in self.values.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -370,6 +378,11 @@ def references_in(expression: Expression) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys(node for node in expression.walk() if isinstance(node, Reference)))
 
 
+def is_function(expression: Expression) -> bool:
+    """Say whether a node is a function such as e^x, whose argument is no sum that the reader looks for."""
+    return isinstance(expression, Applied) and expression.kind == "function"
+
+
 def principal(expression: Expression) -> Expression:
     """Return the node whose children are the terms: the sum inside a mean, a root or a named part."""
     if isinstance(expression, Sum | Maximum):
@@ -377,6 +390,9 @@ def principal(expression: Expression) -> Expression:
     if isinstance(expression, Named):
         return principal(expression.inside)
     inside = [child for child in expression.children() if references_in(child)]
+    if len(inside) > 1:
+        # A scale that has a letter of its own, such as the largest entry of a norm, does not hide the sum.
+        inside = [child for child in inside if not isinstance(child, Named) and not is_function(child)]
     if len(inside) == 1:
         below = principal(inside[0])
         if isinstance(below, Sum | Maximum):

@@ -103,7 +103,9 @@ def lines_of(explanation: Explanation, form: Form) -> Lines:
         definitions=definitions,
         combination=combination_in_words(explanation, form),
         check=check_in_words(explanation, form),
-        notes=tuple(form.say(note.key, **note.values) for note in explanation.derivation.notes),
+        notes=tuple(
+            form.say(note.key, **note.filled(form.one_based)) for note in explanation.derivation.notes
+        ),
     )
 
 

@@ -190,10 +190,10 @@ def needs_space(before: Piece | None, piece: Piece) -> bool:
         return piece.kind != "operator" or piece.shown not in "([{|^_"
     if before.shown in "∂Δ" and before.kind == "name":
         return False
+    if piece.kind in ("index", "power") and first_operator(piece):
+        return first_operator(piece) in ("Σ", "∏") and (before.kind != "operator" or before.shown in ")]")
     if before.kind == "operator" and before.shown in ")]⌋":
         return piece.kind in wordy or (piece.kind == "operator" and piece.shown in ("Σ", "["))
-    if piece.kind == "index" and first_operator(piece) in ("Σ", "∏"):
-        return before.kind != "operator"
     return before.kind in wordy and piece.kind in wordy
 
 

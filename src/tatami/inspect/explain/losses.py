@@ -97,7 +97,7 @@ def target_of(trace: "Trace", index: Index) -> Reference:
 def weight_of(trace: "Trace") -> tuple[Number, str]:
     """Return the factor of every example, 1/N or 1, and how the formula writes it."""
     factor = trace.loss.weight(trace.values[trace.network.output])
-    return Number(factor), "" if trace.loss.reduction == "sum" else r"\frac{1}{N} "
+    return Number(factor), "" if trace.loss.reduction == "sum" else r"\frac{1}{N} \cdot "
 
 
 def weighted(trace: "Trace", expression: Expression) -> Expression:
@@ -124,7 +124,7 @@ class SquaredErrorExplainer(LossExplainer):
             )
         )
         _, mean = weight_of(trace)
-        formula = Formula(rf"E = {mean}\frac{{1}}{{2}} \sum_{{k}} (a(k) - t(k))^{{2}}")
+        formula = Formula(rf"E = {mean}\frac{{1}}{{2}} \cdot \sum_{{k}} (a(k) - t(k))^{{2}}")
         return Derivation(formula, weighted(trace, Product((Number(0.5, r"\frac{1}{2}"), squares))))
 
     def gradient(self, trace: "Trace", index: Index) -> Derivation:
@@ -234,7 +234,7 @@ class SoftmaxCrossEntropyExplainer(LossExplainer):
             parts += [logarithm(softmax.total), difference(softmax.largest, right)]
         _, mean = weight_of(trace)
         formula = Formula(
-            rf"E = {mean}\sum_{{n}} -\log v(r) = {mean}\sum_{{n}} \log \sum_{{j}} e^{{z(j) - m}} + m - z(r)"
+            rf"E = {mean}\sum_{{n}} (-\log v(r)) = {mean}\sum_{{n}} (\log \sum_{{j}} e^{{z(j) - m}} + m - z(r))"
         )
         return Derivation(formula, weighted(trace, Sum(tuple(parts))), notes=(Note("maximum_taken_off"),))
 
@@ -433,7 +433,7 @@ class DiceExplainer(LossExplainer):
             terms.append(difference(Number(1.0), quotient(both, size)))
         _, mean = weight_of(trace)
         formula = Formula(
-            rf"E = {mean}\sum_{{n}} \frac{{1}}{{K}} \sum_{{k}} 1 - \frac{{2 \sum p \cdot t + s}}{{\sum p + \sum t + s}}"
+            rf"E = {mean}\sum_{{n}} \frac{{1}}{{K}} \cdot \sum_{{k}} (1 - \frac{{2 \sum p \cdot t + s}}{{\sum p + \sum t + s}})"
         )
         expression = quotient(Sum(tuple(terms)), Number(classes))
         return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
@@ -478,7 +478,7 @@ class BinaryCrossEntropyExplainer(LossExplainer):
             for place in output_places(trace)
         )
         _, mean = weight_of(trace)
-        formula = Formula(rf"E = {mean}\sum_{{k}} \log(1 + e^{{z(k)}}) - t(k) \cdot z(k)")
+        formula = Formula(rf"E = {mean}\sum_{{k}} (\log(1 + e^{{z(k)}}) - t(k) \cdot z(k))")
         return Derivation(formula, weighted(trace, Sum(terms)))
 
     def gradient(self, trace: "Trace", index: Index) -> Derivation:
@@ -580,7 +580,7 @@ class EvidenceBoundExplainer(ReconstructionExplainer):
         _, mean_text = weight_of(trace)
         formula = Formula(
             rf"E = {mean_text}(C + \beta \cdot K), "
-            r"\quad K = -\frac{1}{2} \sum_{k} 1 + s(k) - \mu(k)^{2} - e^{s(k)}"
+            r"\quad K = -\frac{1}{2} \sum_{k} (1 + s(k) - \mu(k)^{2} - e^{s(k)})"
         )
         return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))
 

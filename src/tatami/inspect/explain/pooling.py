@@ -114,7 +114,7 @@ class AveragePoolExplainer(LayerExplainer):
         size = window_size(view, index[2:], view.layer.count_padding)
         letters = ",".join(POSITIONS[view.geometry.rank])
         formula = Formula(
-            rf"y({letters_of(view)}) = \frac{{1}}{{|P({letters})|}} \sum_{{m \in P({letters})}} x(c,m)"
+            rf"y({letters_of(view)}) = \frac{{1}}{{|P({letters})|}} \cdot \sum_{{m \in P({letters})}} x(c,m)"
         )
         expression = quotient(Sum(tuple(entries_of_window(view, index))), Number(size))
         return Derivation(formula, expression, exact=adds_taps_in_order(view))
@@ -145,7 +145,7 @@ class LpPoolExplainer(LayerExplainer):
         p = float(view.layer.p)
         entries = entries_of_window(view, index)
         letters = ",".join(POSITIONS[view.geometry.rank])
-        scale = rf"\frac{{1}}{{|P({letters})|}} " if view.layer.normalise else ""
+        scale = rf"\frac{{1}}{{|P({letters})|}} \cdot " if view.layer.normalise else ""
         formula = Formula(
             rf"y({letters_of(view)}) = \left({scale}\sum_{{m \in P({letters})}} |x(c,m)|^{{p}}\right)^{{1/p}}"
         )
@@ -184,7 +184,9 @@ class GlobalAveragePoolExplainer(LayerExplainer):
         """Return the mean of the map."""
         size = view.input_array().shape[2:]
         entries = tuple(view.x((*index, *place)) for place in product(*map(range, size)))
-        formula = Formula(rf"y(c) = \frac{{1}}{{n}} {sums_over(size)} x(c,{','.join(POSITIONS[len(size)])})")
+        formula = Formula(
+            rf"y(c) = \frac{{1}}{{n}} \cdot {sums_over(size)} x(c,{','.join(POSITIONS[len(size)])})"
+        )
         return Derivation(formula, quotient(Sum(entries), Number(prod(size))))
 
     def input_gradient(self, view: View, number: int, index: Index) -> Derivation:

@@ -52,7 +52,7 @@ class RecurrentExplainer(LayerExplainer):
             return Derivation(Formula("h(t) = h(t-1)"), before, exact=True, notes=(Note("masked"),))
         time = view.input_array().shape[2]
         found = self.cell(view, prefix, t, n, unit)
-        steps = Note("steps", {"t": t, "count": time})
+        steps = Note("steps", {"t": t, "count": time}, places=("t",))
         return Derivation(found.formula, found.expression, found.exact, (*found.notes, steps))
 
     def cell(self, view: View, prefix: str, t: int, n: int, unit: int) -> Derivation:
