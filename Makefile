@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help train test format clean
+.PHONY: help train test test-sanitize format clean
 
 help:
 	@echo "make train    install into $(VENV) and train on the digits in the package"
 	@echo "make test     install into $(VENV) with the test tools and run every check"
+	@echo "make test-sanitize   run the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make format   let ruff mend the layout of the sources"
 	@echo "make clean    remove $(VENV) and everything that can be made again"
 
@@ -34,6 +35,22 @@ test: $(VENV)/.created
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov=tatami tatami tests
+
+# The kernels once more with every memory access and every arithmetic checked; takes some minutes to build and run.
+SANITIZE := build/sanitize
+SANITIZE_SITE := $(CURDIR)/$(SANITIZE)/site
+SANITIZE_CMAKE = -DTATAMI_SANITIZE=ON -DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(SANITIZE_SITE)/tatami/native \
+	-DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+test-sanitize: $(VENV)/.created
+	$(PIP) '.[test]' nanobind
+	rm -rf $(SANITIZE_SITE)
+	mkdir -p $(SANITIZE_SITE)
+	cp -r src/tatami $(SANITIZE_SITE)/
+	rm -f $(SANITIZE_SITE)/tatami/native/*.so
+	cmake -S . -B $(SANITIZE) $(SANITIZE_CMAKE)
+	cmake --build $(SANITIZE) --parallel 2
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZE_SITE) $(BIN)/python -m pytest -p no:cacheprovider tests/native
 
 format: $(VENV)/.created
 	$(PIP) '.[test]'

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
+#include <new>
 
 
 #include "plan.hpp"
@@ -65,14 +65,15 @@ Index multiply_sizes(std::initializer_list<Index> sizes) {
 }
 
 float* allocate_floats(Index count) {
-    const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(float) + 4096 + 63) / 64 * 64;
-    void* memory = nullptr;
-    if (posix_memalign(&memory, 64, bytes) != 0) throw std::bad_alloc();
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(float) + 4096;
+    void* const memory = ::operator new(bytes, std::align_val_t{64});
     std::memset(memory, 0, bytes);
     return static_cast<float*>(memory);
 }
 
-void Engine::Free::operator()(float* memory) const { std::free(memory); }
+void free_floats(float* memory) { ::operator delete(memory, std::align_val_t{64}); }
+
+void Engine::Free::operator()(float* memory) const { free_floats(memory); }
 
 Engine::Engine(const Kernels& kernels, int threads) : kernels_(kernels), threads_(threads) {
     require(threads >= 0 && threads <= 256, "threads must be from 0 (automatic) to 256");

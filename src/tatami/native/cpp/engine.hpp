@@ -192,6 +192,7 @@ private:
 
 // Floats aligned to 64 bytes and set to zero; throws std::bad_alloc.
 float* allocate_floats(Index count);
+void free_floats(float* memory);
 Index multiply_sizes(std::initializer_list<Index> sizes);  // throws DescriptionError when too large
 
 }  // namespace tatami

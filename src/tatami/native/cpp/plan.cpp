@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 
 
@@ -85,7 +84,7 @@ bool winograd_fits(const Engine& engine, int node) {
            convolution.shape.channels >= enough;
 }
 
-void Plan::Free::operator()(float* memory) const { std::free(memory); }
+void Plan::Free::operator()(float* memory) const { free_floats(memory); }
 
 Plan::Plan(Engine& owner, Mode wanted, Index capacity, int threads)
     : engine(owner), mode(wanted), kernels(owner.kernels()), capacity_(capacity), slots_(threads), threads_(threads) {

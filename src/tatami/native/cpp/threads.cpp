@@ -6,7 +6,9 @@
 #include <system_error>
 #include <thread>
 
+#if defined(_OPENMP)
 #include <omp.h>
+#endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
 #endif
@@ -122,7 +124,14 @@ Pool& pool() {
 
 }  // namespace
 
-int threads_to_use(int wanted) { return std::clamp(wanted > 0 ? wanted : omp_get_max_threads(), 1, most_threads); }
+int threads_to_use(int wanted) {
+#if defined(_OPENMP)
+    const int automatic = omp_get_max_threads();
+#else
+    const int automatic = static_cast<int>(std::thread::hardware_concurrency());
+#endif
+    return std::clamp(wanted > 0 ? wanted : automatic, 1, most_threads);
+}
 
 void run_in_parallel(int threads, std::int64_t count, std::int64_t grain, Body body, const void* context) {
     if (threads > 1 && count > grain) {
