@@ -26,6 +26,7 @@ from tatami.training.checkpoint import (
 from tatami.training.checkpoint_file import previous_of
 from tatami.training.durable_files import write_durably
 from tatami.training.evaluation import Evaluation
+from tatami.training.growth import Growth
 from tatami.training.history import EpochRecord, RunningSums
 from tatami.training.interruption import StopRequest, TrainingInterrupted, stop_on_signal
 from tatami.training.model import evaluate, require_fit
@@ -83,6 +84,7 @@ class Trainer:
         self.position = checkpoint.position
         self.sums = checkpoint.sums
         self.history = checkpoint.history
+        self.growth = Growth()
         self.best_is_saved = True
         self.saved_at = (-1, -1)
         self.saved_time = self.clock = 0.0
@@ -238,7 +240,32 @@ class Trainer:
         self.take_checkpoint()
         if self.history.best_epoch == record.epoch:
             self.best, self.best_is_saved = self.checkpoint, False
+        self.record_growth()
         self.progress.epoch(record)
+
+    def record_growth(self) -> None:
+        """Take the norms of weights and gradients, the latter on the first batch of the run, if they are due."""
+        if self.folder is None or not Growth.is_due(self.position.epoch, self.settings.epochs):
+            return
+        with self.not_training():
+            first = next(self.plan.rest_of_epoch(Position()))
+            step = self.program.train_step(
+                self.checkpoint.parameters,
+                first.images,
+                first.labels,
+                key=first.key,
+                state=self.checkpoint.state,
+            )
+            self.growth.record(
+                self.position.epoch, self.checkpoint.network, self.checkpoint.parameters, step.gradients
+            )
+
+    def save_growth(self, folder: RunFolder) -> None:
+        """Save what was recorded for the report; a run does not end because a picture is lost."""
+        try:
+            self.growth.save(folder.growth_file)
+        except OSError as error:
+            self.progress.note(f"{folder.growth_file} cannot be written: {error.strerror or error}")
 
     def validate(self, checkpoint: Checkpoint) -> Evaluation | None:
         """Measure on the validation images, if there are any."""
@@ -261,8 +288,11 @@ class Trainer:
         if self.folder is None:
             return
         if not self.folder.last.exists():
+            self.record_growth()
             self.save()
             return
+        self.growth = Growth.load(self.folder.growth_file)
+        self.growth.forget_after(self.position.epoch)
         self.saved_at = (self.position.step, len(self.history))
         self.folder.write_history(self.history)
         self.best = self.find_best(self.folder)
@@ -306,6 +336,7 @@ class Trainer:
             self.best_is_saved = True
         save_checkpoint(self.folder.last, checkpoint)
         self.folder.write_history(self.history)
+        self.save_growth(self.folder)
         self.saved_at = moment
         self.saved_time = time.monotonic()
 

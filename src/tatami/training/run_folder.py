@@ -6,6 +6,7 @@
 ``last.previous.safetensors``     the one before it
 ``best.safetensors``              the checkpoint with the lowest validation loss (only with a validation split)
 ``history.jsonl``                 one line for each epoch, as far as ``last.safetensors`` has come
+``growth.safetensors``            norms of weights and gradients and a few filters over the epochs, for the report
 ``curves.png`` and others         pictures, drawn at the end by the command line
 ================================  ==========================================================================
 """
@@ -39,6 +40,7 @@ class RunFolder:
         self.last = path / f"last{SUFFIX}"
         self.best = path / f"best{SUFFIX}"
         self.history_file = path / "history.jsonl"
+        self.growth_file = path / f"growth{SUFFIX}"
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> "RunFolder":
