@@ -30,7 +30,7 @@ def while_computing(
 
     @wraps(run)
     def wrapped(
-        executor: "LayerwiseExecutor", *arguments: Arguments.args, **named: Arguments.kwargs
+        executor: "LayerwiseExecutor", /, *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> Result:
         with executor.ops.computing():
             return run(executor, *arguments, **named)
