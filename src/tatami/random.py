@@ -97,6 +97,33 @@ class RandomKey:
         words = philox4x32(counter, (self.seed & WORD, self.seed >> 32))
         return np.stack(words, axis=1).reshape(-1)[:count]
 
+    def bits_of_samples(self, stream: str, samples: NDArray[np.int64], count: int) -> NDArray[np.uint32]:
+        """Return (N, count) words: the first ``count`` of each sample's own part of a stream.
+
+        The number of the sample stands in the counter where the step stands otherwise, so that the words of a sample
+        do not depend on the batch, the step or the thread that it is drawn in.
+
+        >>> key = RandomKey(seed=1, epoch=2)
+        >>> both = key.bits_of_samples("angle", np.array([5, 9]), 3)
+        >>> np.array_equal(both[1:], key.bits_of_samples("angle", np.array([9]), 3))
+        True
+        """
+        if len(samples) and not (samples.min() >= 0 and samples.max() <= WORD):
+            raise SettingError(f"random stream {stream!r}: numbers of samples go from 0 to 2^32 - 1")
+        counter = (
+            np.arange(-(-count // 4), dtype=np.uint32)[None, :],
+            samples.astype(np.uint32)[:, None],
+            np.array([[self.epoch]], dtype=np.uint32),
+            np.array([[zlib.crc32(stream.encode())]], dtype=np.uint32),
+        )
+        words = philox4x32(counter, (self.seed & WORD, self.seed >> 32))
+        return np.stack(words, axis=2).reshape(len(samples), -1)[:, :count]
+
+    def uniform_of_samples(self, stream: str, samples: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+        """Return (N, count) numbers uniform in [0, 1), of each sample its own; see `bits_of_samples`."""
+        upper = (self.bits_of_samples(stream, samples, count) >> np.uint32(8)).astype(np.float64)
+        return np.asarray(upper * 2.0**-24)
+
     def uniform(self, stream: str, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return numbers uniform in [0, 1): the upper 24 bits of each word, times 2⁻²⁴."""
         upper = (self.bits(stream, prod(shape)) >> np.uint32(8)).astype(np.float64)

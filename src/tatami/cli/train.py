@@ -21,6 +21,7 @@ from tatami.cli.options import (
 )
 from tatami.cli.report import draw_pictures, report_accuracy, report_confusion, report_history
 from tatami.data import DatasetSplits
+from tatami.data.augmentation import POLICIES, choose_policy
 from tatami.errors import SettingError
 from tatami.models import MODELS, recipe
 from tatami.training.progress import ProgressBar
@@ -60,6 +61,10 @@ WITH_RESUME = {
     "--patience", type=int, metavar="N", help="Stop after N epochs without a lower validation loss."
 )
 @click.option("--preprocessing", metavar="NAME", help="none, scale, min-max, standardise.")
+@click.option(
+    "--augment", metavar="NAME|FILE",
+    help=f"Vary the training images: {', '.join(POLICIES)}, or a JSON file of a pipeline.",
+)  # fmt: skip
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @size_option
 @channels_option
@@ -167,6 +172,8 @@ def chosen_settings(options: dict[str, Any], defaults: Defaults, network: str) -
         "clip": options["clip"],
         "patience": options["patience"],
     }
+    if options["augment"] is not None:
+        settings["augmentation"] = choose_policy(options["augment"])
     if network in MODELS:
         settings["loss"] = recipe(network).loss
     names = ("backend", "precision", "threads", "checkpoint_seconds", "checkpoint_steps")
@@ -243,6 +250,7 @@ def result(run: Run) -> dict[str, Any]:
         "precision": settings.precision,
         "threads": threads_in_use(settings.backend, settings.threads),
         "seed": settings.seed,
+        "augmentation": None if settings.augmentation is None else settings.augmentation.to_json(),
         "weights_sha256": run.weights_sha256,
         "run_dir": str(run.folder.path),
         "dataset": run.checkpoint.data["name"],

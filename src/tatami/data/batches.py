@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tatami.data.augmentation import Pipeline
 from tatami.data.dataset import Dataset
 from tatami.data.preprocessing import Preprocessing, Unchanged
 from tatami.errors import DataError, SettingError
@@ -20,12 +21,21 @@ from tatami.random import RandomKey
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The images of one step, preprocessed, with their labels and their places in the data set."""
+    """The images of one step, preprocessed, with their labels and their places in the data set.
+
+    Attributes:
+        step: counted from 0 within the epoch.
+        images: (N, *input_shape).
+        labels: (N,) of the images themselves.
+        indices: (N,) their places in the data set.
+        targets: what the loss compares with: the labels, or (N, classes) shares of the classes after mixing.
+    """
 
     step: int
     images: NDArray[Any]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
+    targets: NDArray[Any]
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -51,6 +61,7 @@ class Batches:
         drop_last: leave out the last batch of an epoch if it is smaller than the others.
         preprocessing: what is done to the images.
         dtype: the floating type of the network.
+        augmentation: how images vary from epoch to epoch; None leaves them as they are.
 
     Raises:
         SettingError: a batch size below 1.
@@ -64,6 +75,7 @@ class Batches:
     drop_last: bool = False
     preprocessing: Preprocessing = field(default_factory=Unchanged)
     dtype: DTypeLike = np.float32
+    augmentation: Pipeline | None = None
 
     def __post_init__(self) -> None:
         """Check the batch size."""
@@ -90,13 +102,13 @@ class Batches:
     def batch(self, epoch: int, step: int) -> Batch:
         """Return the batch of one step. `epoch` is faster for many, it draws the order only once."""
         self.require_step(step, self.steps - 1)
-        return self.piece(self.order(epoch), step)
+        return self.piece(self.order(epoch), step, epoch)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step ``start`` on; none if the epoch is already complete."""
         self.require_step(start, self.steps)
         order = self.order(epoch)
-        return (self.piece(order, step) for step in range(start, self.steps))
+        return (self.piece(order, step, epoch) for step in range(start, self.steps))
 
     def require_step(self, step: int, last: int) -> None:
         """Raise unless a step lies within the epoch."""
@@ -105,8 +117,17 @@ class Batches:
                 f"{self.dataset.name}: an epoch has {self.steps} steps, counted from 0; there is no step {step}"
             )
 
-    def piece(self, order: NDArray[np.int64], step: int) -> Batch:
+    def piece(self, order: NDArray[np.int64], step: int, epoch: int) -> Batch:
         """Cut one batch out of an order."""
         indices = order[step * self.batch_size : (step + 1) * self.batch_size]
-        images = self.preprocessing.apply(self.dataset.images[indices], self.dtype)
-        return Batch(step, images, self.dataset.labels[indices], indices)
+        return self.made(step, epoch, indices)
+
+    def made(self, step: int, epoch: int, indices: NDArray[np.int64]) -> Batch:
+        """Make the batch of some images: augmented, then preprocessed."""
+        labels = self.dataset.labels[indices]
+        if self.augmentation is None:
+            images = self.preprocessing.apply(self.dataset.images[indices], self.dtype)
+            return Batch(step, images, labels, indices, labels)
+        augmented = self.augmentation.apply(self.dataset, indices, self.seed, epoch)
+        images = self.preprocessing.apply(augmented.images, self.dtype)
+        return Batch(step, images, labels, indices, augmented.targets)

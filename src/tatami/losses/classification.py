@@ -15,6 +15,8 @@ from tatami.layers.smooth_activations import sigmoid, softplus
 from tatami.losses.base import Loss, check_labels
 from tatami.random import RandomKey
 
+SOFT_TARGET_TOLERANCE = 1e-4
+
 
 @dataclass(frozen=True)
 class FromLabels(Loss, abstract=True):
@@ -49,8 +51,30 @@ class SoftmaxCrossEntropy(FromLabels):
     ends in logits and needs no softmax layer of its own. Class labels (N,) count from 0; for maps, (N, C, *spatial)
     logits take labels (N, *spatial), and the sum over positions is divided by N only.
 
+    Targets may also be soft, as mixed images have them: floating-point shares t (N, C, *spatial) that add up to 1 over
+    the classes. Then E = -Σ_k t(k)·log v(k) and ∂E/∂z = v - t.
+
+    >>> from tatami.backends import ReferenceBackend
+    >>> loss = SoftmaxCrossEntropy()
+    >>> loss.gradient(ReferenceBackend(), np.zeros((1, 2)), loss.target(np.array([[0.75, 0.25]]), (2,)))
+    array([[-0.25,  0.25]])
+
     Source: Arai §3.2 and the calculation of δ in §3.3.
     """
+
+    def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return labels as int64, or soft targets as they are, checked."""
+        targets = np.asarray(values)
+        if targets.dtype.kind != "f" or targets.shape[1:] != output_shape:
+            return super().target(targets, output_shape)
+        check_soft_targets(targets)
+        return targets
+
+    def hits(self, ops: Backend, output: Array, target: Array) -> Array:
+        """Return t in the output's shape and dtype: for labels 1 at the right class and 0 elsewhere."""
+        if target.ndim == output.ndim:
+            return ops.xp.astype(target, output.dtype)
+        return super().hits(ops, output, target)
 
     def value(self, ops: Backend, output: Array, target: Array) -> float:
         """Return Σ log Σ_j e^(z(j) - max) - (z(r) - max), times 1/N for the mean."""
@@ -63,6 +87,17 @@ class SoftmaxCrossEntropy(FromLabels):
     def gradient(self, ops: Backend, output: Array, target: Array) -> Array:
         """Return v - onehot(r), times 1/N for the mean."""
         return (softmax(ops, output) - self.hits(ops, output, target)) * self.weight(output)
+
+
+def check_soft_targets(targets: NDArray[Any]) -> None:
+    """Raise unless the shares of the classes are at least 0 and add up to 1."""
+    off = np.abs(targets.sum(axis=1, dtype=np.float64) - 1)
+    if not (targets >= 0).all() or not (off <= SOFT_TARGET_TOLERANCE).all():
+        example = int(np.argwhere(~(targets >= 0).all(axis=1) | ~(off <= SOFT_TARGET_TOLERANCE))[0][0])
+        raise DataError(
+            f"soft targets are shares of the classes, each at least 0 and together 1; example {example} has "
+            f"{np.array2string(targets[example], threshold=8)}"
+        )
 
 
 @dataclass(frozen=True)

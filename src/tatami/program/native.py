@@ -390,8 +390,8 @@ def fused_target(
     loss: Objective, target: Array, output_shape: Shape
 ) -> tuple[Array | None, Array | None, float] | None:
     """Return labels or targets and the weight of an example, for a loss that the engine computes itself."""
-    if type(loss) is SoftmaxCrossEntropy:
-        return np.ascontiguousarray(target, np.int64), None, loss.weight(target)
+    if type(loss) is SoftmaxCrossEntropy and target.dtype.kind in "iu":  # soft targets go the general way
+        return np.require(target, np.int64, ("C", "A")), None, loss.weight(target)
     if type(loss) is SquaredError:
         return None, as_floats(target), loss.weight(target)
     return None
@@ -454,8 +454,8 @@ class NativeSession:
 
 
 def as_floats(array: Any) -> Array:
-    """Return a C-contiguous float32 array, the same one if it is that already."""
-    return np.ascontiguousarray(array, np.float32)
+    """Return an aligned C-contiguous float32 array, the same one if it is that already."""
+    return np.require(array, np.float32, ("C", "A"))
 
 
 _warned: set[str] = set()

@@ -160,7 +160,7 @@ class Trainer:
 
     def step(self, planned: PlannedStep) -> None:
         """Train on one batch and add what it measured to the sums of the epoch."""
-        result = self.session.step(planned.images, planned.labels, planned.key, planned.learning_rate)
+        result = self.session.step(planned.images, planned.targets, planned.key, planned.learning_rate)
         if not np.isfinite(result.loss):
             self.stop_not_finite()
         images = len(planned.labels)

@@ -37,12 +37,12 @@ def find_first_not_finite(
     session = start(good)
     for planned in steps:
         parameters, state = session.parameters, session.state
-        result = session.step(planned.images, planned.labels, planned.key, planned.learning_rate)
+        result = session.step(planned.images, planned.targets, planned.key, planned.learning_rate)
         broken = first_not_finite_array(session.parameters, session.state, session.optimizer_state)
         if np.isfinite(result.loss) and broken is None:
             continue
         step = program.train_step(
-            parameters, planned.images, planned.labels, key=planned.key, state=state, keep=True
+            parameters, planned.images, planned.targets, key=planned.key, state=state, keep=True
         )
         place = first_not_finite(step) or (f"the update of {broken}" if broken else "the loss")
         return NotFiniteError(

@@ -20,6 +20,7 @@ class PlannedStep:
     Args:
         images: (N, *input_shape), preprocessed.
         labels: (N,) classes from 0.
+        targets: what the loss compares with: the labels, or shares of the classes where images were mixed.
         key: seed, epoch and step, from which dropout draws.
         learning_rate: of this step.
         after: where the run stands after this step.
@@ -27,6 +28,7 @@ class PlannedStep:
 
     images: NDArray[Any]
     labels: NDArray[np.int64]
+    targets: NDArray[Any]
     key: RandomKey
     learning_rate: float
     after: Position
@@ -52,7 +54,12 @@ class Plan:
         self.settings = settings
         self.images = len(dataset)
         self.batches = Batches(
-            dataset, settings.batch_size, seed=settings.seed, preprocessing=preprocessing, dtype=dtype
+            dataset,
+            settings.batch_size,
+            seed=settings.seed,
+            preprocessing=preprocessing,
+            dtype=dtype,
+            augmentation=settings.augmentation,
         )
         self.total_steps = self.batches.steps * settings.epochs
 
@@ -68,6 +75,7 @@ class Plan:
             yield PlannedStep(
                 images=batch.images,
                 labels=batch.labels,
+                targets=batch.targets,
                 key=RandomKey(self.settings.seed, position.epoch, step),
                 learning_rate=self.learning_rate(step),
                 after=Position(position.epoch, batch.step + 1, step + 1),

@@ -85,7 +85,7 @@ def train(
         source: how to load the data again; written to ``run.json``.
         progress: what is told while training, such as `tatami.training.progress.ProgressBar`.
         settings: of `TrainingSettings`: epochs, batch_size, optimizer, loss, schedule, clip, validation, patience,
-            seed, backend, precision, threads, checkpoint_seconds, checkpoint_steps.
+            seed, backend, precision, threads, augmentation, checkpoint_seconds, checkpoint_steps.
 
     Raises:
         TatamiError: settings, shapes or data that do not fit, named.

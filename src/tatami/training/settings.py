@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any
 
+from tatami.data.augmentation import Pipeline
+from tatami.description import Described
 from tatami.errors import CheckpointError, SettingError, TatamiError
 from tatami.geometry import is_whole
 from tatami.losses import Loss, SoftmaxCrossEntropy
@@ -13,6 +15,7 @@ from tatami.schedules import ConstantRate, Schedule
 
 LARGEST_EPOCHS = 2**32 - 1
 DEFAULT_BACKEND = "reference"
+LATER_SETTINGS: Mapping[str, Any] = {"augmentation": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +35,12 @@ class TrainingSettings:
         backend: which backend runs the program.
         precision: 'f32', 'f64' or what else the backend offers.
         threads: threads of a backend that has its own; None leaves it to the backend.
+        augmentation: how training images vary from epoch to epoch; None leaves them as they are.
         checkpoint_seconds: save at least so often.
         checkpoint_steps: save after so many steps as well, or None.
 
-    >>> TrainingSettings(epochs=3, batch_size=10).optimizer
-    SGD(learning_rate=0.01, weight_decay=0.0, momentum=0.0, nesterov=False)
+    >>> TrainingSettings(epochs=3, batch_size=10).loss
+    SoftmaxCrossEntropy(reduction='mean')
     """
 
     epochs: int = 10
@@ -51,11 +55,14 @@ class TrainingSettings:
     backend: str = DEFAULT_BACKEND
     precision: str = "f32"
     threads: int | None = None
+    augmentation: Pipeline | None = None
     checkpoint_seconds: float = 30.0
     checkpoint_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Check every number; names of backends and precisions are checked where programs are planned."""
+        if self.augmentation is not None and not isinstance(self.augmentation, Pipeline):
+            raise SettingError(f"augmentation must be a Pipeline or None, got {self.augmentation!r:.80}")
         require_whole("epochs", self.epochs, 1, LARGEST_EPOCHS)
         require_whole("batch size", self.batch_size, 1, LARGEST_EPOCHS)
         require_whole("seed", self.seed, 0, 2**64 - 1)
@@ -84,21 +91,23 @@ class TrainingSettings:
         """Return the settings as plain JSON values."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {
-            name: value.to_json() if isinstance(value, Optimizer | Loss | Schedule) else value
-            for name, value in values.items()
+            name: value.to_json() if isinstance(value, Described) else value for name, value in values.items()
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "TrainingSettings":
         """Read settings back; raise CheckpointError if they are not settings."""
         names = {entry.name for entry in fields(cls)}
-        if not isinstance(values, Mapping) or set(values) != names:
+        # Runs that began before there was augmentation do not mention it.
+        read = {**LATER_SETTINGS, **values} if isinstance(values, Mapping) else {}
+        if set(read) != names:
             raise CheckpointError(f"training settings need the entries {', '.join(sorted(names))}")
-        read = dict(values)
         try:
             read["optimizer"] = Optimizer.from_json(values["optimizer"])
             read["loss"] = Loss.from_json(values["loss"])
             read["schedule"] = Schedule.from_json(values["schedule"])
+            if read["augmentation"] is not None:
+                read["augmentation"] = Pipeline.from_json(read["augmentation"])
             return cls(**read)
         except (TatamiError, TypeError, ValueError) as error:
             raise CheckpointError(f"training settings cannot be read: {error}") from error
