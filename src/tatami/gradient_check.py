@@ -223,7 +223,11 @@ def network_problem(network: Network, loss: Loss | None, seed: int) -> Problem:
     # Tokens, if somebody reads them; everybody takes those.
     readers.sort(key=lambda layer: not layer.takes_indices)
     x = readers[0].draw_input(key, INPUT, (EXAMPLES, *network.input_shape))
-    parameters = network.initialize(seed, dtype="float64")
+    # Biases that start from 0 leave units behind a silent layer exactly on the kink of ReLU, so all move a little.
+    parameters = {
+        layer: {name: w + 0.01 * key.normal(f"{layer}.{name} shift", w.shape) for name, w in named.items()}
+        for layer, named in network.initialize(seed, dtype="float64").items()
+    }
     state = network.initial_state("float64")
     upstream = key.normal("upstream", (EXAMPLES, *network.output_shape))
     measure = UpstreamProduct() if loss is None else loss

@@ -43,6 +43,21 @@ def confusion_matrix(predicted: NDArray[Any], labels: NDArray[Any], classes: int
     return cells.reshape(classes, classes).astype(np.int64)
 
 
+def intersection_over_union(
+    predicted: NDArray[Any], labels: NDArray[Any], classes: int
+) -> NDArray[np.float64]:
+    """Return for every class the overlap of predicted and true pixels: |both| / |either|, NaN where there are neither.
+
+    >>> intersection_over_union(np.array([[0, 1, 1]]), np.array([[0, 0, 1]]), 2)
+    array([0.5, 0.5])
+    """
+    cells = confusion_matrix(predicted.reshape(-1), labels.reshape(-1), classes).astype(np.float64)
+    both = np.diag(cells)
+    either = cells.sum(axis=0) + cells.sum(axis=1) - both
+    shares: NDArray[np.float64] = np.where(either > 0, both / np.where(either > 0, either, 1), np.nan)
+    return shares
+
+
 def check_alike(predicted: NDArray[Any], labels: NDArray[Any]) -> None:
     """Raise unless there is one label for every prediction, and at least one (NumPy would repeat what is missing)."""
     if predicted.shape != labels.shape:
