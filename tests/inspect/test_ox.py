@@ -122,7 +122,7 @@ def test_the_slides_costs_stand_in_the_wording():
 def test_the_explanation_of_a_unit_reads_like_the_slide():
     text = traced(CIRCLE, 0).explain("conv1", (0, 1, 0)).text(one_based=True)
     assert "conv1[1,2,1] = 2" in text
-    assert "u(k, i, j) = Σ_c Σ_μ Σ_ν F(k, c, μ, ν)·x(c, i + μ − 1, j + ν − 1) + b(k)" in text
+    assert "u_conv(k, i, j) = Σ_c Σ_μ Σ_ν F(k, c, μ, ν)·x(c, i + μ − 1, j + ν − 1) + b(k)" in text
     assert "1·1 + 1·0 + 1·1 − 1·1 + 1" in text
     assert "F(1, 1, 2, 2)·x(1, 3, 2)" in text
     assert "bit for bit" in text

@@ -14,6 +14,7 @@ from tatami.inspect.expression import Expression, Named, Negative, Number, Paddi
 from tatami.inspect.notation import mathml_formula, number_text, text_latex, unicode_formula
 from tatami.inspect.phrases import PHRASES, class_in_words, phrase
 
+NUMBER_STYLE = "text-align:right;padding-left:1em"
 HTML_STYLE = (
     "font-family:system-ui,sans-serif;line-height:1.5;max-width:60rem;overflow-x:auto;"
     "border-left:3px solid #888;padding:0 0 0 1em;margin:1em 0"
@@ -260,16 +261,14 @@ def as_markdown(explanation: Explanation, form: Form) -> str:
     parts.append(f"{form.say('terms')}: {lines.combination}")
     shown, hidden = shown_terms(explanation, form)
     if shown:
-        header = ("", form.say("term"), form.say("value"), form.say("so_far"))
-        rows_of_table = [list(header), ["---:", "---", "---:", "---:"]]
+        header = term_header(shown, form)
+        rows_of_table = [header, ["---:", "---", "---:", "---:"][: len(header)]]
         for place, (number, term) in enumerate(shown):
             if hidden and place == (len(shown) + 1) // 2:
-                rows_of_table.append(["", form.say("more", count=hidden), "", ""])
-            factors = factors_text(term, form, " · ", mark="`")
-            partial = "" if term.partial is None else form.number(term.partial)
-            rows_of_table.append(
-                [str(number + form.one_based), factors.replace("|", "\\|"), form.number(term.value), partial]
-            )
+                rows_of_table.append(["", form.say("more", count=hidden), "", ""][: len(header)])
+            factors = factors_text(term, form, " · ", mark="`").replace("|", "\\|")
+            values = [term.value] if term.partial is None else [term.value, term.partial]
+            rows_of_table.append([str(number + form.one_based), factors, *map(form.number, values)])
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows_of_table))
     parts += [text for text in (lines.check, *lines.notes) if text]
     return "\n\n".join(parts) + "\n"
@@ -286,11 +285,11 @@ def as_html(explanation: Explanation, form: Form) -> str:
         f"{escape(lines.owner)} <small>{escape(form.say('stored', value=repr(explanation.value)))}</small></p>"
     ]
     if lines.formula:
-        parts.append(f"<p>{mathml_formula(lines.formula)}</p>")
+        parts.append(f"<p>{displayed(lines.formula)}</p>")
     if lines.entries:
-        parts += [f"<p>= {mathml_formula(line)}</p>" for line in (lines.entries, lines.numbers, lines.result)]
+        parts += [f"<p>= {displayed(line)}</p>" for line in (lines.entries, lines.numbers, lines.result)]
     for name, entries, numbers, result in lines.definitions:
-        formula = mathml_formula(f"{name} = {entries} = {numbers} = {result}")
+        formula = displayed(f"{name} = {entries} = {numbers} = {result}")
         parts.append(f"<p>{escape(form.say('where'))} {formula}</p>")
     parts.append(f"<p>{escape(form.say('terms'))}: {escape(lines.combination)}</p>")
     parts.append(html_terms(explanation, form))
@@ -308,19 +307,28 @@ def html_terms(explanation: Explanation, form: Form) -> str:
     shown, hidden = shown_terms(explanation, form)
     if not shown:
         return ""
-    header = ("", form.say("term"), form.say("value"), form.say("so_far"))
-    rows = ["<tr>" + "".join(f"<th>{escape(name)}</th>" for name in header) + "</tr>"]
+    rows = ["".join(f"<th>{escape(name)}</th>" for name in term_header(shown, form))]
     for place, (number, term) in enumerate(shown):
         if hidden and place == (len(shown) + 1) // 2:
-            rows.append(f'<tr><td></td><td colspan="3">{escape(form.say("more", count=hidden))}</td></tr>')
+            rows.append(f'<td></td><td colspan="3">{escape(form.say("more", count=hidden))}</td>')
         factors = f"<code>{escape(factors_text(term, form, ' · '))}</code>"
-        partial = "" if term.partial is None else form.number(term.partial)
+        numbers = [term.value] if term.partial is None else [term.value, term.partial]
         rows.append(
-            f"<tr><td>{number + form.one_based}</td><td>{factors}</td>"
-            f'<td style="text-align:right">{escape(form.number(term.value))}</td>'
-            f'<td style="text-align:right">{escape(partial)}</td></tr>'
+            f"<td>{number + form.one_based}</td><td>{factors}</td>"
+            + "".join(f'<td style="{NUMBER_STYLE}">{escape(form.number(value))}</td>' for value in numbers)
         )
-    return f"<table>{''.join(rows)}</table>"
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def term_header(shown: Sequence[tuple[int, Term]], form: Form) -> list[str]:
+    """Return the headings of the table of terms; only sums have a sum so far."""
+    names = ["", form.say("term"), form.say("value")]
+    return names if shown[0][1].partial is None else [*names, form.say("so_far")]
+
+
+def displayed(latex: str) -> str:
+    """Return a formula as MathML in its large form, fractions and limits as on a line of their own."""
+    return mathml_formula(latex).replace("<math>", '<math displaystyle="true">', 1)
 
 
 # ---- JSON ----------------------------------------------------------------------------------------------------

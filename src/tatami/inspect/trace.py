@@ -211,6 +211,12 @@ class Trace:
                     dvalues[source] = dvalues[source] + dx if source in dvalues else dx
         self.gradients = dvalues
 
+    def __repr__(self) -> str:
+        """Say what was traced, and the loss if there is one."""
+        several = "1 example" if self.examples == 1 else f"{self.examples} examples"
+        loss = "" if self.target is None else f", loss {self.loss_value:.4g}"
+        return f"<Trace of {self.network.name}: {several}{loss}; layers {', '.join(self.records)}>"
+
     # ---- looking at arrays -----------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> TracedLayer:

@@ -106,7 +106,7 @@ def bias_formula(rank: int) -> Formula:
 
 @explains(Convolution)
 class ConvolutionExplainer(LayerExplainer):
-    """u(k,i,j) = Σ_c Σ_μ Σ_ν F(k,c,μ,ν) x(c,i+μ-1,j+ν-1) + b(k), indices from 1. Arai §3.2, §3.3."""
+    """u_conv(k,i,j) = Σ_c Σ_μ Σ_ν F(k,c,μ,ν) x(c,i+μ-1,j+ν-1) + b(k), indices from 1. Arai §3.2, §3.3."""
 
     def forward(self, view: View, index: Index) -> Derivation:
         """Return the direct sum, bit for bit in the reference's order."""
@@ -119,7 +119,7 @@ class ConvolutionExplainer(LayerExplainer):
     def formula(self, view: View) -> Formula:
         """Return the sum in letters, in both countings."""
         geometry = view.geometry
-        left = f"u({map_letters(geometry)})"
+        left = rf"u_{{\text{{conv}}}}({map_letters(geometry)})"
         taps = sums(("c", *TAPS[geometry.rank]))
         bias = " + b(k)" if view.layer.bias else ""
         forms = [

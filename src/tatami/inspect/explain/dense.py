@@ -12,7 +12,7 @@ from tatami.layers.reshaping import Permute, Reshape
 
 @explains(Dense)
 class DenseExplainer(LayerExplainer):
-    """u(k) = Σ_i W(k,i) v(i) + b(k), and δ(k)·v(i). Arai §3.2, §3.3."""
+    """u_full(k) = Σ_i W(k,i) v(i) + b(k), and δ(k)·v(i). Arai §3.2, §3.3."""
 
     def forward(self, view: View, index: Index) -> Derivation:
         """Return the sum over the inputs; the matrix product adds in an order of its own."""
@@ -24,7 +24,9 @@ class DenseExplainer(LayerExplainer):
         )
         if view.layer.bias:
             terms = (*terms, view.parameter("bias", (k,), "b"))
-        formula = Formula(r"u(k) = \sum_{i} W(k,i) \cdot v(i)" + (" + b(k)" if view.layer.bias else ""))
+        formula = Formula(
+            r"u_{\text{full}}(k) = \sum_{i} W(k,i) \cdot v(i)" + (" + b(k)" if view.layer.bias else "")
+        )
         return Derivation(formula, Sum(terms), notes=(Note("matrix_product"),))
 
     def input_gradient(self, view: View, number: int, index: Index) -> Derivation:

@@ -87,7 +87,7 @@ class DropConnectExplainer(LayerExplainer):
         if view.has_saved("scale"):
             return r"y(k) = f(\sum_{i} M(k,i) \cdot W(k,i) \cdot x(i)" + bias + ")"
         if view.has_saved("noise"):
-            return r"y(k) = \frac{1}{Z} \sum_{z} f(\mu(k) + \sigma(k) \cdot z)"
+            return r"y(k) = \frac{1}{Z} \cdot \sum_{z} f(\mu(k) + \sigma(k) \cdot z)"
         return r"y(k) = f(\sum_{i} W(k,i) \cdot x(i)" + bias + ")"
 
     def sum_of(self, view: View, index: Index) -> Sum:

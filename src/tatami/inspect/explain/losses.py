@@ -215,6 +215,12 @@ def label_at(trace: "Trace", index: Index) -> int:
     return int(trace.target[(index[0], *index[2:])])
 
 
+def hit_at(trace: "Trace", index: Index) -> Applied:
+    """Return [k = r] with the label as a reference, so that it can be followed to the target."""
+    label = Reference(trace, "target", "", "", (index[0], *index[2:]), "r")
+    return Applied("[k = #1]", lambda r: float(r == index[1]), (label,), ulps=0)
+
+
 def class_note(hit: bool) -> tuple[Note, ...]:
     """Say whether the class is the right one."""
     return (Note("right_class" if hit else "other_class"),)
@@ -240,7 +246,6 @@ class SoftmaxCrossEntropyExplainer(LossExplainer):
 
     def gradient(self, trace: "Trace", index: Index) -> Derivation:
         """Return v(k) - [k = r]."""
-        hit = label_at(trace, index) == index[1]
         share = softmax_at(trace, index).share(index[1])
         _, mean = weight_of(trace)
         right = "v(k) - [k = r]"
@@ -248,8 +253,8 @@ class SoftmaxCrossEntropyExplainer(LossExplainer):
             rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}{f'({right})' if mean else right}, "
             r"\quad v(k) = \frac{e^{z(k) - m}}{Z}"
         )
-        expression = weighted(trace, difference(share, Number(1.0 if hit else 0.0)))
-        return Derivation(formula, expression, notes=class_note(hit))
+        expression = weighted(trace, difference(share, hit_at(trace, index)))
+        return Derivation(formula, expression, notes=class_note(label_at(trace, index) == index[1]))
 
 
 @explains_loss(WeightedCrossEntropy)
@@ -433,7 +438,8 @@ class DiceExplainer(LossExplainer):
             terms.append(difference(Number(1.0), quotient(both, size)))
         _, mean = weight_of(trace)
         formula = Formula(
-            rf"E = {mean}\sum_{{n}} \frac{{1}}{{K}} \cdot \sum_{{k}} (1 - \frac{{2 \sum p \cdot t + s}}{{\sum p + \sum t + s}})"
+            rf"E = {mean}\sum_{{n}} \frac{{1}}{{K}} \cdot "
+            r"\sum_{k} (1 - \frac{2 \sum p \cdot t + s}{\sum p + \sum t + s})"
         )
         expression = quotient(Sum(tuple(terms)), Number(classes))
         return Derivation(formula, weighted(trace, expression), notes=loss_settings(trace))

@@ -96,7 +96,8 @@ class StandardisingExplainer(LayerExplainer):
         )
         formula = Formula(
             r"\frac{\partial E}{\partial x} = \frac{g - a - \hat{x} \cdot s}{\sqrt{\sigma^{2} + \epsilon}}, "
-            rf"\quad g = \gamma \cdot {DELTA}, a = \frac{{1}}{{m}} \cdot \sum g, s = \frac{{1}}{{m}} \cdot \sum g \cdot \hat{{x}}"
+            rf"\quad g = \gamma \cdot {DELTA}, "
+            r"a = \frac{1}{m} \cdot \sum g, s = \frac{1}{m} \cdot \sum g \cdot \hat{x}"
         )
         return Derivation(formula, quotient(inside, deviation), notes=(Note("three_ways"),))
 
