@@ -141,6 +141,8 @@ class TestFigures:
             figures.attribution_figure(np.zeros((3, 8, 8)), {"saliency": np.zeros((8, 8))}),
             figures.examples_figure(list(x[:9]), list("abcdefghi")),
             figures.curves_figure(run.history, "A run"),
+            figures.norms_figure([0, 1], {"conv1.weight": np.array([1.0, 2.0])}, "Norms"),
+            figures.norms_figure([0, 1], {"conv1.bias": np.array([0.0, 2.0])}, "Norms"),
             figures.calibration_figure(calibration(probabilities, digits.test.labels)),
             figures.histograms_figure({"relu1": spreads["relu1"], "dense2": spreads["dense2"]}),
         ]
@@ -219,7 +221,7 @@ class TestReport:
         assert "<script" not in text
         assert not re.search(r"url\((?!['\"]?(#|data:))", text)
         for title in (
-            "Settings", "Learning curves", "Confusion", "Worst mistakes", "Calibration", "Network", "Filters",
+            "Settings", "Learning curves", "Growth", "Confusion", "Worst mistakes", "Calibration", "Network", "Filters",
             "Feature maps", "Why this class?", "What excites the units", "Ideal images", "Activations", "Dead units",
         ):  # fmt: skip
             assert f"<h2>{title}</h2>" in text

@@ -24,6 +24,7 @@ from tatami.training.history import History
 
 SMALL = (4.6, 2.7)
 MOST_MAPS = 64
+MOST_LINES = 12
 # Colours of matplotlib's lines and texts -> what the page's style sheet calls them.
 PAGE_COLOURS = {
     INK: "var(--ink)",
@@ -200,6 +201,34 @@ def draw_learning_rate(axes: Any, history: History) -> None:
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
     axes.set_title("Learning rate")
+
+
+def norms_figure(epochs: Sequence[int], norms: Mapping[str, NDArray[Any]], title: str) -> Any:
+    """Draw norms over the epochs, a line for each weight, dark for the first layers and bright for the last.
+
+    Args:
+        epochs: at which the norms were taken.
+        norms: name of a parameter → norms, as `tatami.training.growth.Growth.series` gives them.
+        title: stands above the figure.
+    """
+    matplotlib = import_extra("matplotlib", "plot", PURPOSE)
+    shown = {name: values for name, values in norms.items() if name.endswith(".weight")} or dict(norms)
+    names = list(shown)[:MOST_LINES]
+    colours = matplotlib.colormaps["plasma"](np.linspace(0.28, 0.82, max(len(names), 1)))
+    with styled():
+        figure = new_figure(SMALL[0], SMALL[1] + 0.25)
+        axes = figure.subplots()
+        for name, colour in zip(names, colours, strict=True):
+            label = shorten(name.removesuffix(".weight"), 14)
+            axes.plot(
+                epochs, shown[name], color=colour, marker="o", markersize=2.5, linewidth=1.3, label=label
+            )
+        if all(np.all(shown[name] > 0) for name in names):
+            plain_logarithm(axes)
+        axes.set_xlabel("epoch")
+        axes.set_title(title)
+        figure.legend(loc="outside lower center", ncols=4, fontsize=7.5)
+    return figure
 
 
 def calibration_figure(curve: Calibration) -> Any:

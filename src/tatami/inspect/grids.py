@@ -63,6 +63,30 @@ def tile(planes: NDArray[Any], columns: int | None = None, gap: int = 1) -> NDAr
     return grid
 
 
+def filter_strip(filters: NDArray[Any], most_columns: int = 12) -> tuple[NDArray[Any], list[int]]:
+    """Arrange filters that were taken at several moments: a row for each filter, a column for each moment.
+
+    Channels are averaged; each filter is divided by its largest magnitude over all moments, so that one sees it grow.
+
+    Args:
+        filters: (moments, K, C, *kernel).
+        most_columns: of more moments as many, evenly spread, are shown.
+
+    Returns:
+        The plane, and the numbers of the moments that are shown.
+
+    >>> strip, moments = filter_strip(np.ones((30, 4, 1, 3, 3)), most_columns=5)
+    >>> strip.shape, moments
+    ((15, 19), [0, 7, 14, 22, 29])
+    """
+    count = min(len(filters), most_columns)
+    moments = np.linspace(0, len(filters) - 1, count).round().astype(int).tolist()
+    means = np.moveaxis(filters[moments].mean(axis=2), 0, 1)
+    largest = np.abs(means).max(axis=tuple(range(1, means.ndim)), keepdims=True)
+    shown = means / np.where(largest > 0, largest, 1)
+    return tile(shown.reshape(-1, *shown.shape[2:]), columns=count), moments
+
+
 def filter_grid(filters: NDArray[Any]) -> NDArray[Any]:
     """Arrange filters (K, C, *kernel) on a plane, so many as can be told apart.
 

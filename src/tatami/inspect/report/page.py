@@ -12,6 +12,7 @@ from tatami.inspect.report.results import (
     calibration_section,
     confusion_section,
     curves_section,
+    growth_section,
     settings_section,
     worst_section,
 )
@@ -25,6 +26,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SECTIONS: dict[str, tuple[str, Callable[[Subject], Markup | None]]] = {
     "settings": ("Settings", settings_section),
     "curves": ("Learning curves", curves_section),
+    "growth": ("Growth", growth_section),
     "confusion": ("Confusion", confusion_section),
     "worst": ("Worst mistakes", worst_section),
     "calibration": ("Calibration", calibration_section),

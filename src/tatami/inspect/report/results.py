@@ -10,7 +10,9 @@ from tatami.inspect.figures import (
     figure_svg,
     learning_rate_figure,
     loss_figure,
+    norms_figure,
 )
+from tatami.inspect.grids import filter_strip
 from tatami.inspect.markup import Markup, element, together
 from tatami.inspect.reliability import calibration
 from tatami.inspect.report.parts import (
@@ -18,12 +20,14 @@ from tatami.inspect.report.parts import (
     definitions,
     example_image,
     gallery,
+    grid_image,
     scrolling,
     section,
     table,
 )
 from tatami.inspect.report.subject import Subject
 from tatami.training.evaluation import most_confused
+from tatami.training.growth import FILTERS, GRADIENTS, WEIGHTS
 
 WORST = 18
 MOST_CLASSES = 26
@@ -90,6 +94,29 @@ def curves_section(subject: Subject) -> Markup | None:
         figure_svg(learning_rate_figure(history), "Learning rate over the epochs"),
     ]
     return section("curves", "Learning curves", used, element("div", together(figures), class_="charts"))
+
+
+def growth_section(subject: Subject) -> Markup | None:
+    """Return how weights, gradients and filters changed over the epochs; None for a run that recorded nothing."""
+    growth = subject.growth
+    if len(growth.epochs) < 2:
+        return None
+    charts = [
+        figure_svg(norms_figure(growth.epochs, growth.series(group), title), f"{title} over the epochs")
+        for group, title in ((WEIGHTS, "Norm of the weights"), (GRADIENTS, "Norm of the gradients"))
+    ]
+    parts: list[Markup] = [element("div", together(charts), class_="charts")]
+    for name, values in growth.series(FILTERS).items():
+        strip, moments = filter_strip(values)
+        epochs = ", ".join(str(growth.epochs[moment]) for moment in moments)
+        caption = f"{name}: {values.shape[1]} filters (rows) after epoch {epochs} (columns)"
+        parts.append(captioned(grid_image(strip, f"filters of {name} over the epochs"), caption, "film"))
+    introduction = (
+        "How each layer's weights moved away from their initial values, which epoch 0 shows, and how large the "
+        "gradients of the loss were, always on the same batch. Gradients that differ by powers of ten between layers vanish or "
+        "explode."
+    )
+    return section("growth", "Growth", introduction, parts)
 
 
 def confusion_section(subject: Subject) -> Markup:

@@ -14,6 +14,7 @@ from tatami.losses import SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
 from tatami.training.checkpoint import Checkpoint, load_checkpoint
 from tatami.training.evaluation import Evaluation
+from tatami.training.growth import Growth
 from tatami.training.model import Model, load_model
 from tatami.training.run_folder import RunFolder
 
@@ -67,6 +68,11 @@ class Subject:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.model.class_names
+
+    @cached_property
+    def growth(self) -> Growth:
+        """How the network grew, empty for runs that recorded nothing."""
+        return Growth.load(RunFolder(self.folder).growth_file)
 
     @property
     def as_ink(self) -> bool:
