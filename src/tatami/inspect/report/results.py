@@ -113,8 +113,8 @@ def growth_section(subject: Subject) -> Markup | None:
         parts.append(captioned(grid_image(strip, f"filters of {name} over the epochs"), caption, "film"))
     introduction = (
         "How each layer's weights moved away from their initial values, which epoch 0 shows, and how large the "
-        "gradients of the loss were, always on the same batch. Gradients that differ by powers of ten between layers vanish or "
-        "explode."
+        "gradients of the loss were, always on the same batch. Gradients that differ by powers of ten between layers "
+        "vanish or explode."
     )
     return section("growth", "Growth", introduction, parts)
 
