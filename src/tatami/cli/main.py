@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "Write everything about a run into one HTML page.",
     "gradcheck": "Check every gradient of a network by central differences.",
     "explain": "Show how one number of a network came about.",
+    "lecture": "Walk through a lecture: formulas, live numbers, errata.",
     "doctor": "Print versions, processor, backends and threads.",
 }
 

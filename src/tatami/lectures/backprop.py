@@ -83,8 +83,17 @@ class SmallPass:
             alive = np.count_nonzero(self.step.value_gradients["conv2"]) >= 3
             filters = self.step.gradients["conv1"]["weight"]
             undecided = 0.5 < self.step.loss < 2
-            if alive and undecided and all(np.any(filters[k]) for k in range(len(filters))):
+            through = all(np.any(filters[k]) for k in range(len(filters)))
+            if alive and undecided and through and self.is_smooth():
                 break
+
+    def is_smooth(self) -> bool:
+        """Say whether no ReLU sits at its kink and no maximum is shared, where a derivative would not exist."""
+        return all(
+            np.allclose(gradient, self.difference(layer, parameter), atol=1e-7)
+            for layer, entries in self.step.gradients.items()
+            for parameter, gradient in entries.items()
+        )
 
     def value(self, name: str) -> Array:
         """Return the output of a layer."""

@@ -45,11 +45,17 @@ def walk(request: Request) -> tuple[Step, ...]:
             request.seed,
             Text(
                 "With σ = 1 the units sit at 0 and 1, where the slope is zero: no gradient comes back. With σ ="
-                " 0.01 all units of"
-                " a layer say 0.5: a hundred units that know as much as one. Xavier's width keeps them spread.",
+                " 0.01 all"
+                " units of a layer say 0.5: a hundred units that know as much as one. Xavier's width keeps them"
+                " apart. But"
+                " read the last lines: the units differ from each other, yet each says nearly the same for every"
+                " input,"
+                " because the sigmoid's slope of a quarter shrinks differences in every layer, whatever the width.",
                 "σ=1ではユニットが0と1に張り付き、傾きが0なので勾配が戻らない。"
                 "σ=0.01ではすべてのユニットが0.5と答え、100個いても1個と同じ。"
-                "Xavierの幅なら広がりが保たれる。",
+                "Xavierの幅ならユニットどうしの違いが保たれる。ただし最後の行を見よ。ユニットは互いに違っても、"
+                "どの入力にもほぼ同じ答えを返す。"
+                "シグモイドの傾き1/4が、幅によらず層ごとに差を縮めるからである。",
             ),
             (0.0, 1.0),
         ),
@@ -135,7 +141,7 @@ def problem(seed: int) -> Step:
 
 def histograms(name: str, layer: Layer, seed: int, prose: Text, extent: tuple[float, float]) -> Step:
     """Histograms of one activation for every initial value."""
-    rows, shares, numbers = [], [], []
+    rows, shares, numbers, between = [], [], [], []
     low, high = extent
     for label, initializer in INITIALIZERS.items():
         outputs = activations_of(layer, initializer, seed)
@@ -146,6 +152,13 @@ def histograms(name: str, layer: Layer, seed: int, prose: Text, extent: tuple[fl
                 f"{name} {label}",
                 Text(f"{label}: spread (σ) in layers 1, 2, 5, 10", f"{label}：1、2、5、10層目の広がり（σ）"),
                 [float(np.std(outputs[number - 1])) for number in SHOWN_LAYERS],
+            )
+        )
+        between.append(
+            Number(
+                f"{name} {label} between",
+                Text(f"{label}: of that, between the inputs", f"{label}：そのうち入力による違い"),
+                [float(np.mean(np.std(outputs[number - 1], axis=0))) for number in SHOWN_LAYERS],
             )
         )
     return Step(
@@ -161,7 +174,7 @@ def histograms(name: str, layer: Layer, seed: int, prose: Text, extent: tuple[fl
                 low,
                 high,
             ),
-            Numbers(tuple(numbers)),
+            Numbers((*numbers, *between)),
         ),
     )
 
@@ -248,7 +261,8 @@ def formula(seed: int) -> Step:
             "√2/nでは入力100個のとき10倍狭く、数層で信号が消える。",
         ),
         (
-            r"\text{mean of ReLU}(u)^2 = \frac{1}{2} \text{var } u = \frac{n}{2} \cdot \sigma^2 \cdot \text{mean"
+            r"\text{mean of } \text{ReLU}(u)^2 = \frac{1}{2} \text{var } u = \frac{n}{2} \cdot \sigma^2 \cdot"
+            r" \text{mean"
             r" of } x^2",
             r"\frac{n}{2} \cdot \sigma^2 = 1 \quad \to \quad \sigma = \sqrt{\frac{2}{n}}",
         ),

@@ -49,7 +49,7 @@ def squared() -> Step:
             "マイナスだと、すべて正解のとき誤差が最大（0）になり、誤差を下げると目標から離れてしまう。"
             "微分もt−yになる。",
         ),
-        (r"\frac{\partial}{\partial y(k)} (+\frac{1}{2} \sum_{j} (y(j) - t(j))^2) = y(k) - t(k)",),
+        (r"\frac{\partial}{\partial y(k)} (+\frac{1}{2} \sum_{j} {(y(j) - t(j))}^2) = y(k) - t(k)",),
         (
             Numbers(
                 (
@@ -68,9 +68,11 @@ def squared() -> Step:
             "目標からの距離の二乗。大きな外れほど重く数え、符号は問わない。1/2は微分をきれいにするため。"
             "○×判定で使う損失である。",
         ),
-        (r"E = \frac{1}{2} \sum_{k} (y(k) - t(k))^2, \quad \frac{\partial E}{\partial y(k)} = y(k) - t(k)",),
         (
-            Worked((rf"\frac{{1}}{{2}} (0.1^2 + (0.7 - 1)^2 + 0.2^2) = {value:.4f}",)),
+            r"E = \frac{1}{2} \sum_{k} {(y(k) - t(k))}^2, \quad \frac{\partial E}{\partial y(k)} = y(k) - t(k)",
+        ),
+        (
+            Worked((rf"\frac{{1}}{{2}} (0.1^2 + {{(0.7 - 1)}}^2 + 0.2^2) = {value:.4f}",)),
             Numbers((Number("dE/dy", same("∂E/∂y"), loss.gradient(OPS, y, t)[0]),)),
         ),
         (erratum,),

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from html import escape
 
 import numpy as np
@@ -56,7 +57,7 @@ nav ol { padding-left: 1.4rem; columns: 18rem; margin: .75rem 0 0; }
 nav a { color: inherit; text-decoration-color: var(--line); text-underline-offset: .2em; }
 .wide { overflow-x: auto; max-width: 100%; }
 .formula { overflow-x: auto; padding: .35rem 0 .35rem 1rem; font-size: 1.08rem; }
-math { font-size: 1.1em; }
+math { font-size: 1.1em; math-style: normal; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .22rem .7rem; text-align: right; vertical-align: baseline; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { padding-left: 0; }
@@ -90,7 +91,7 @@ figure svg.bars { width: 104px; margin: 0; } svg.bars rect { fill: var(--c0); }
 .erratum dt { color: var(--soft); } .erratum dd { margin: 0; }
 @media (max-width: 34rem) { .erratum dl { grid-template-columns: 1fr; } .erratum dt { margin-top: .35rem; }
   th, td { padding: .2rem .45rem; } table { font-size: .86rem; } h1 { font-size: 1.4rem; }
-  td.value { white-space: normal; } }
+  td.value { white-space: normal; } td.left { min-width: 6.5rem; } }
 """
 
 
@@ -122,13 +123,33 @@ def step_html(step: Step, number: int, language: Language) -> str:
     errata = "".join(erratum_html(erratum, language) for erratum in step.errata)
     return (
         f'<section id="step{number}"><h2><span>{number}</span>{escape(step.title.read(language))}</h2>'
-        f"<p>{escape(step.prose.read(language))}</p>{formulas_html(step.formulas)}{blocks}{errata}</section>"
+        f"<p>{shown(step.prose.read(language))}</p>{formulas_html(step.formulas)}{blocks}{errata}</section>"
     )
 
 
 def formulas_html(formulas: tuple[str, ...]) -> str:
     """Return formulas as MathML, each on a line that scrolls by itself if it is long."""
-    return "".join(f'<div class="formula">{mathml_formula(formula)}</div>' for formula in formulas)
+    return "".join(f'<div class="formula">{signed(mathml_formula(formula))}</div>' for formula in formulas)
+
+
+def signed(mathml: str) -> str:
+    """Set a minus behind a parenthesis or a relation close to its number, and keep the spaces around words.
+
+    >>> signed("<mo>(</mo><mo>−</mo><mn>1</mn>")
+    '<mo>(</mo><mo form="prefix">−</mo><mn>1</mn>'
+    """
+    mathml = re.sub(r"(<mo>[(=+·,]</mo>)<mo>−</mo>", r'\1<mo form="prefix">−</mo>', mathml)
+    # Browsers drop spaces at the ends of a text inside a formula.
+    return mathml.replace("<mtext> ", "<mtext>\u00a0").replace(" </mtext>", "\u00a0</mtext>")
+
+
+def shown(text: str) -> str:
+    """Return a text for the page, with the index of the total cost as an index.
+
+    >>> shown("C_T < 1")
+    'C<sub>T</sub> &lt; 1'
+    """
+    return escape(text).replace("C_T", "C<sub>T</sub>")
 
 
 def block_html(block: Block, language: Language) -> str:
@@ -173,7 +194,7 @@ def numbers_html(numbers: Numbers, language: Language) -> str:
     rows = []
     for row in numbers.rows:
         cells = (
-            f'<td class="left">{escape(row.label.read(language))}</td>'
+            f'<td class="left">{shown(row.label.read(language))}</td>'
             f'<td class="value">{escape(numeral_row(row.array, row.decimals))}</td>'
         )
         if with_lecture:
@@ -206,7 +227,7 @@ def table_html(table: Table, language: Language) -> str:
     def cell(element: str, content: Text | str, column: int) -> str:
         style = ' class="left"' if column < table.left else ""
         text = content.read(language) if isinstance(content, Text) else content
-        return f"<{element}{style}>{escape(text)}</{element}>"
+        return f"<{element}{style}>{shown(text)}</{element}>"
 
     head = "".join(cell("th", content, column) for column, content in enumerate(table.header))
     rows = "".join(
@@ -238,7 +259,7 @@ def png(image: NDArray[np.float64]) -> str:
 def erratum_html(erratum: Erratum, language: Language) -> str:
     """Return an erratum."""
     entries = "".join(
-        f"<dt>{escape(word.read(language))}</dt><dd>{escape(text.read(language))}</dd>"
+        f"<dt>{escape(word.read(language))}</dt><dd>{shown(text.read(language))}</dd>"
         for word, text in (
             (words.THE_LECTURE_SAYS, erratum.says),
             (words.RIGHT_IS, erratum.right),

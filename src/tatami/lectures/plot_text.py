@@ -48,7 +48,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     magnitude = 10.0 ** floor(log10(raw))
     step = next(size * magnitude for size in (1, 2, 2.5, 5, 10) if size * magnitude >= raw * 0.999)
     first = np.ceil(low / step - 1e-9) * step
-    return [float(round(value, 12)) for value in np.arange(first, high + step * 1e-6, step)]
+    # Adding 0.0 turns a negative zero into the one that is shown without a sign.
+    return [float(round(value, 12)) + 0.0 for value in np.arange(first, high + step * 1e-6, step)]
 
 
 def plot_lines(plot: Plot, language: Language) -> list[str]:

@@ -122,7 +122,7 @@ def other_poolings() -> Step:
         ),
         (
             r"\text{mean: } y = \frac{1}{|P|} \sum_{m} x(m)",
-            r"\text{Lp: } y = (\frac{1}{|P|} \sum_{m} |x(m)|^p)^{\frac{1}{p}}",
+            r"\text{Lp: } y = {(\frac{1}{|P|} \sum_{m} {|x(m)|}^p)}^{\frac{1}{p}}",
         ),
         (
             Grids(

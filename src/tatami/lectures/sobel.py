@@ -141,6 +141,6 @@ def strength(upright: Array, level: Array) -> Step:
             "このような受容野をもつ細胞は1959年ごろ視覚野で見つかった。"
             "学習した網の最初のフィルタも、誰も描いていないのにしばしばこれに似た形になる。",
         ),
-        (r"\sqrt{(F \star X)^2 + (F^T \star X)^2}",),
+        (r"\sqrt{{(F \star X)}^2 + {(F^T \star X)}^2}",),
         (Pictures(((Text("strength of the edges", "縁の強さ"), both),)),),
     )

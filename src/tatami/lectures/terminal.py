@@ -77,7 +77,7 @@ def indented(lines: Iterator[str]) -> Iterator[str]:
 def block_lines(block: Block, language: Language, width: int) -> Iterator[str]:
     """Yield a block."""
     if isinstance(block, Numbers):
-        yield from number_lines(block, language)
+        yield from number_lines(block, language, width)
     elif isinstance(block, Grids):
         yield from grid_lines(block, language, width)
     elif isinstance(block, Table):
@@ -111,8 +111,8 @@ def lecture_value(entry: Number) -> str:
     )
 
 
-def number_lines(numbers: Numbers, language: Language) -> Iterator[str]:
-    """Yield numbers in columns: what, computed, the lecture's, the verdict."""
+def number_lines(numbers: Numbers, language: Language, width: int) -> Iterator[str]:
+    """Yield numbers in columns: what, computed, the lecture's, the verdict; below one another if they are too wide."""
     rows = [
         (
             row.label.read(language),
@@ -123,6 +123,7 @@ def number_lines(numbers: Numbers, language: Language) -> Iterator[str]:
         for row in numbers.rows
     ]
     with_lecture = any(row.lecture is not None for row in numbers.rows)
+    marks = max(width_of(click.unstyle(row[3])) for row in rows)
     widths = [max(width_of(row[column]) for row in rows) for column in range(3)]
     if with_lecture:
         widths = [
@@ -130,6 +131,15 @@ def number_lines(numbers: Numbers, language: Language) -> Iterator[str]:
             max(widths[1], width_of(words.COMPUTED.read(language))),
             max(widths[2], width_of(words.LECTURE.read(language))),
         ]
+    if sum(widths) + marks + 6 > width:
+        for label, computed, printed, mark in rows:
+            yield label
+            told = f"    {words.COMPUTED.read(language)} {computed}"
+            if printed:
+                told += f"   {words.LECTURE.read(language)} {printed}  {mark}"
+            yield told
+        return
+    if with_lecture:
         header = (
             f"{' ' * widths[0]}  {filled(words.COMPUTED.read(language), widths[1], right=True)}"
             f"  {filled(words.LECTURE.read(language), widths[2], right=True)}"
