@@ -12,6 +12,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 
 #include "engine.hpp"
@@ -28,6 +29,12 @@ using LabelsIn = nb::ndarray<const std::int64_t, nb::c_contig, nb::device::cpu>;
 
 void require(bool condition, const char* message) {
     if (!condition) throw DescriptionError(message);
+}
+
+template <typename Array>
+void require_aligned(const Array& array) {
+    require(reinterpret_cast<std::uintptr_t>(array.data()) % alignof(typename Array::Scalar) == 0,
+            "the array does not lie at a multiple of its item size; copy it");
 }
 
 // The tables that this processor can execute, best first.
@@ -72,6 +79,7 @@ WindowSettings window_of(const Size& kernel, const Size& stride, const Size& bef
 // The number of examples in x, after comparing the size of each with the network's input.
 Index batch_of(const Engine& engine, const FloatsIn& x) {
     require(x.ndim() >= 1 && x.shape(0) >= 1, "the batch is empty");
+    require_aligned(x);
     require(!engine.nodes().empty(), "the network has no nodes");
     const Index batch = static_cast<Index>(x.shape(0));
     require(batch <= (Index{1} << 20), "the batch has more than 1048576 examples");
@@ -81,6 +89,7 @@ Index batch_of(const Engine& engine, const FloatsIn& x) {
 }
 
 void check_output(const Engine& engine, Index batch, const FloatsOut& output) {
+    require_aligned(output);
     require(static_cast<Index>(output.size()) == batch * engine.nodes().back().shape.count(),
             "the output array has another size than the network's output");
 }
@@ -96,12 +105,14 @@ Goal goal_of(const Engine& engine, Index batch, const std::optional<LabelsIn>& l
     const Shape& shape = engine.nodes().back().shape;
     Goal goal;
     if (labels) {
+        require_aligned(*labels);
         const Index positions = shape.size[0] * shape.size[1] * shape.size[2];
         require(static_cast<Index>(labels->size()) == batch * positions, "one label for each example (and position)");
         for (std::size_t i = 0; i < labels->size(); ++i)
             require(labels->data()[i] >= 0 && labels->data()[i] < shape.channels, "a label is out of range");
         goal.labels = labels->data();
     } else {
+        require_aligned(*targets);
         require(static_cast<Index>(targets->size()) == batch * shape.count(), "targets must have the output's size");
         goal.targets = targets->data();
     }
@@ -209,12 +220,14 @@ NB_MODULE(_kernels, module) {
         .def("parameter_index", &Engine::parameter_index, "node"_a, "name"_a)
         .def("set_parameter",
              [](Engine& e, int parameter, int which, const FloatsIn& values) {
+                 require_aligned(values);
                  const std::lock_guard guard(e.lock());
                  e.set_parameter(parameter, which, {values.data(), values.size()});
              },
              "parameter"_a, "which"_a, "values"_a.noconvert())
         .def("get_parameter",
              [](Engine& e, int parameter, int which, const FloatsOut& values) {
+                 require_aligned(values);
                  const std::lock_guard guard(e.lock());
                  e.get_parameter(parameter, which, {values.data(), values.size()});
              },
@@ -276,6 +289,7 @@ NB_MODULE(_kernels, module) {
              "labels"_a.none().noconvert(), "targets"_a.none().noconvert(), "loss_weight"_a)
         .def("start_backward",
              [](Engine& e, const FloatsIn& doutput) {
+                 require_aligned(doutput);
                  const std::lock_guard guard(e.lock());
                  require(!e.nodes().empty() && static_cast<Index>(doutput.size()) == e.batch() * e.nodes().back().shape.count(),
                          "the gradient has another size than the network's output");
@@ -298,6 +312,7 @@ NB_MODULE(_kernels, module) {
              "rate"_a)
         .def("read_value",
              [](Engine& e, int node, const FloatsOut& to) {
+                 require_aligned(to);
                  const std::lock_guard guard(e.lock());
                  require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
                  e.read_value(node, to.data());
@@ -305,6 +320,7 @@ NB_MODULE(_kernels, module) {
              "node"_a, "to"_a.noconvert())
         .def("write_value",
              [](Engine& e, int node, const FloatsIn& from) {
+                 require_aligned(from);
                  const std::lock_guard guard(e.lock());
                  require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
                          "the array has another size");
@@ -319,6 +335,7 @@ NB_MODULE(_kernels, module) {
              "node"_a)
         .def("read_gradient",
              [](Engine& e, int node, const FloatsOut& to) {
+                 require_aligned(to);
                  const std::lock_guard guard(e.lock());
                  require(static_cast<Index>(to.size()) == e.batch() * node_at(e, node).shape.count(), "the array has another size");
                  e.read_gradient(node, to.data());
@@ -326,6 +343,7 @@ NB_MODULE(_kernels, module) {
              "node"_a, "to"_a.noconvert())
         .def("add_gradient",
              [](Engine& e, int node, int consumer, const FloatsIn& from) {
+                 require_aligned(from);
                  const std::lock_guard guard(e.lock());
                  require(static_cast<Index>(from.size()) == e.batch() * node_at(e, node).shape.count(),
                          "the array has another size");
