@@ -126,6 +126,9 @@ if TYPE_CHECKING:
         SquaredError as SquaredError,
         WeightedCrossEntropy as WeightedCrossEntropy,
     )
+    from tatami.metrics import (
+        intersection_over_union as intersection_over_union,
+    )
     from tatami.models import (
         build as build,
     )
@@ -302,6 +305,7 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "SquaredError",
         "WeightedCrossEntropy",
     ),
+    "tatami.metrics": ("intersection_over_union",),
     "tatami.models": ("build",),
     "tatami.network": (
         "Network",

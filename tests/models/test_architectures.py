@@ -202,20 +202,25 @@ def digits():
     return data.train.images / np.float32(16), data.test.images / np.float32(16)
 
 
-def test_residual_and_plain_networks_read_digits():
+@pytest.mark.parametrize(
+    ("network", "epochs", "rate"),
+    [
+        (classic.resnet((1, 8, 8), width=6, blocks=(1, 1)), 3, 0.01),
+        (classic.vgg((1, 8, 8), stages=((8,), (16,)), head=(64,)), 5, 0.01),
+        (classic.deepface_like((1, 24, 24), width=4), 3, 0.002),
+        (classic.neocognitron_like((1, 16, 16), orientations=4), 3, 0.01),
+    ],
+    ids=lambda value: value.name if isinstance(value, Network) else "",
+)
+def test_classic_networks_read_digits(network, epochs, rate):
     data = load_digits()
-    x, test_x = (part.images / np.float32(16) for part in (data.train, data.test))
-    for network in (
-        classic.resnet((1, 8, 8), width=6, blocks=(1, 1)),
-        classic.vgg((1, 8, 8), stages=((8,), (16,)), head=(64,)),
-        classic.deepface_like((1, 24, 24), width=4),
-        classic.neocognitron_like((1, 16, 16), orientations=4),
-    ):
-        side = network.input_shape[1] // 8
-        big, test_big = (np.kron(part, np.ones((side, side), np.float32)) for part in (x, test_x))
-        rate = 0.002 if network.name == "deepface_like" else 0.01
-        predict, _ = fit(network, SoftmaxCrossEntropy(), big, data.train.labels, 5, rate)
-        assert right(predict, test_big, data.test.labels) > 0.9, network.name
+    side = network.input_shape[1] // 8
+    x, test_x = (
+        np.kron(part.images / np.float32(16), np.ones((side, side), np.float32))
+        for part in (data.train, data.test)
+    )
+    predict, _ = fit(network, SoftmaxCrossEntropy(), x, data.train.labels, epochs, rate)
+    assert right(predict, test_x, data.test.labels) > 0.9
 
 
 @pytest.mark.parametrize(
