@@ -145,6 +145,7 @@ public:
                                             : parameter(0).padded);
             partial_bias = plan.reserve_partial(parameter(1).padded);
             if (wants_input_gradient) prepare_phases();
+            if (wants_input_gradient) prepare_scatter(x);
             winograd_input = winograd && wants_input_gradient && !sparse_input;
             if (winograd_input) {
                 const Tensor& du = pool ? *full_gradient : plan.gradient(node);
@@ -172,6 +173,10 @@ public:
         if (!plan.trains() || !wants_input_gradient || depthwise) return;
         const float* const weight = plan.weights(convolution, 0, "weight");
         const Index width = 2 * lanes;
+        if (scatter) {
+            pack_scatter();
+            return;
+        }
         if (sparse_input) {
             const Index channels = group_channels;
             for (const Panel& panel : plan_panels())
@@ -381,6 +386,66 @@ private:
 
     // Rows of a pooling window: 2, or 1 for signals.
     Index pair_rows() const { return plan.value(node).size[1] * 2 <= settings.shape.size[1] ? 2 : 1; }
+
+    // Spreading pays where the input's channels leave vectors mostly empty: compare the multiplications of both ways.
+    void prepare_scatter(const Tensor& x) {
+        const WindowSettings& w = settings.window;
+        const Size& size = settings.shape.size;
+        const Index run = w.kernel[2] * group_channels;
+        padded_run = round_up(run, lanes);
+        const Index all_taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
+        const Index gathering = x.size[1] * x.size[2] * all_taps * settings.shape.channels * (round_up(group_channels, lanes) / lanes) /
+                                (w.stride[1] * w.stride[2]);
+        const Index spreading = size[1] * size[2] * (settings.shape.channels + 3) * w.kernel[1] * (padded_run / lanes);
+        scatter = !sparse_input && !winograd && !depthwise && settings.groups == 1 && w.dilation[2] == 1 && w.kernel[0] == 1 &&
+                  size[0] == 1 && x.size[0] == 1 && 4 * spreading < 3 * gathering;
+        if (!scatter) return;
+        window.channels = window.stride = group_channels;
+        window.size = {1, x.size[1] + w.before[1] + w.after[1], x.size[2] + w.before[2] + w.after[2]};
+        window.arrange();
+        plan.need_scratch(window.image + padded_run);
+        scatter_weight = plan.reserve(settings.shape.channels * w.kernel[1] * padded_run);
+    }
+
+    void pack_scatter() {
+        const Index rows = settings.window.kernel[1], run = settings.window.kernel[2] * group_channels;
+        for (const Panel& panel : plan_panels())
+            for (Index row = 0; row < rows; ++row)
+                plan.kernels.transpose(plan.weights(convolution, 0, "weight") + panel.weight + row * run * panel.vectors * lanes,
+                                       panel.vectors * lanes,
+                                       plan.arena() + scatter_weight + (panel.first * rows + row) * padded_run,
+                                       rows * padded_run, run, panel.columns);
+    }
+
+    void scatter_gradient(Index n, int thread, const Tensor& du, const float* dy) {
+        const Tensor& dx = plan.gradient(input);
+        const WindowSettings& w = settings.window;
+        float* const bordered = plan.scratch(thread);
+        std::fill_n(bordered, window.image + padded_run, 0.0f);
+        ScatterGradient job{};
+        job.dy = dy;
+        job.dy_stride = du.step[2];
+        job.dy_line = du.step[1];
+        job.height = settings.shape.size[1];
+        job.width = settings.shape.size[2];
+        job.channels = settings.shape.channels;
+        job.weight = plan.arena() + scatter_weight;
+        job.rows = w.kernel[1];
+        job.padded_run = padded_run;
+        job.window = bordered;
+        job.window_row = w.dilation[1] * window.step[1];
+        job.window_stride = w.stride[2] * window.step[2];
+        job.window_line = w.stride[1] * window.step[1];
+        plan.kernels.scatter_gradient(job);
+        float* const to = plan.image(dx, n, thread) + dx.origin;
+        for (Index h = 0; h < dx.size[1]; ++h)
+            for (Index v = 0; v < dx.size[2]; ++v) {
+                const float* const from =
+                    bordered + (h + w.before[1]) * window.step[1] + (v + w.before[2]) * window.step[2];
+                float* const pixel = to + h * dx.step[1] + v * dx.step[2];
+                for (Index c = 0; c < group_channels; ++c) pixel[c] = accumulate_input ? pixel[c] + from[c] : from[c];
+            }
+    }
 
     // Two rows of pixels at a time into a strip, and their maxima out of it.
     void pooled_panel(CorrelateRow row, const float* from, float* to, Index n, int thread, Index filter) {
@@ -607,6 +672,10 @@ private:
         const Size& stride = settings.window.stride;
         const float* const weight = plan.weights(convolution, 0, "weight");
         const Index width = 2 * lanes;
+        if (scatter) {
+            scatter_gradient(n, thread, du, dy);
+            return;
+        }
         if (winograd_input) {  // the same convolution of dy, with the taps turned by 180 degrees
             const WindowSettings& w = settings.window;
             Winograd job{};
@@ -689,7 +758,8 @@ private:
     std::vector<Index> float_offsets;                           // of every float of the window
     Index padded_run = 0, winner_weight = 0;
     Tensor window;
-    bool winograd = false, winograd_input = false;
+    bool winograd = false, winograd_input = false, scatter = false;
+    Index scatter_weight = 0;
     Index winograd_weight = 0, winograd_input_weight = 0;
 };
 

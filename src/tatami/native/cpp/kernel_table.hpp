@@ -176,6 +176,20 @@ struct SparseInputGradient {
     Index pixel, line;
 };
 
+// Input gradient by spreading every output's gradient over its window; see scatter_gradient.hpp.
+struct ScatterGradient {
+    const float* dy;
+    Index dy_stride, dy_line;
+    Index height, width;  // of the output
+    Index channels;       // of the output
+    const float* weight;  // channels × rows × padded_run
+    Index rows;           // of the window
+    Index padded_run;     // floats of one row, a multiple of lanes
+    float* window;        // dx with its border and without gaps between pixels: zero at the start
+    Index window_row;     // floats between the rows of one window
+    Index window_stride, window_line;  // floats between neighbouring windows
+};
+
 // Winograd's F(2×2, 3×3) convolution of one image; see winograd.hpp.
 struct Winograd {
     const float* input;  // at the first tap of output pixel (0, 0)
@@ -232,6 +246,7 @@ struct Kernels {
     void (*sparse_weight_gradient)(const SparseWeightGradient&);
     void (*masked_weight_gradient)(const MaskedWeightGradient&);
     void (*sparse_input_gradient)(const SparseInputGradient&);
+    void (*scatter_gradient)(const ScatterGradient&);
     void (*winograd)(const Winograd&);
     // One panel's weights, (tap, input channel) × panel, transformed; reversed: the taps from the last to the first.
     void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
