@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("losses",),
     ("network",),
     ("program",),
-    ("gradient_check", "models", "boltzmann"),
+    ("gradient_check", "models", "transfer", "boltzmann"),
     ("training",),
     ("inspect",),
     ("interop",),

@@ -189,6 +189,12 @@ if TYPE_CHECKING:
     from tatami.training.settings import (
         TrainingSettings as TrainingSettings,
     )
+    from tatami.transfer import (
+        adopted as adopted,
+        cut as cut,
+        frozen as frozen,
+        with_head as with_head,
+    )
 
 __version__ = "0.1.0"
 
@@ -337,6 +343,12 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
     "tatami.training.progress": ("ProgressBar",),
     "tatami.training.run": ("Run", "resume", "train"),
     "tatami.training.settings": ("TrainingSettings",),
+    "tatami.transfer": (
+        "adopted",
+        "cut",
+        "frozen",
+        "with_head",
+    ),
 }
 
 MODULE_OF = {name: module for module, names in PUBLIC_NAMES.items() for name in names}

@@ -10,7 +10,7 @@ bound on the norm of each unit's weights, and the running average of the weights
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.description import Described, is_finite_number
-from tatami.errors import SettingError
+from tatami.errors import SettingError, unknown_name
 
 Parameters = dict[str, dict[str, NDArray[Any]]]
 Slots = dict[str, NDArray[Any]]
@@ -47,6 +47,9 @@ class Optimizer(Described, family="optimizer", abstract=True):
         average: ρ of the running average a ← ρ·a + (1 - ρ)·w, kept in the slot 'average' and read with
             `averaged_parameters` (Polyak and Juditsky, 1992); None keeps none.
 
+        rates: (layer, factor) pairs: those layers move with the factor times the learning rate, and not at all with 0
+            (frozen: neither penalties nor bound touch them).
+
     Penalties and bound leave biases alone: every parameter whose name ends in 'bias'.
     """
 
@@ -55,6 +58,7 @@ class Optimizer(Described, family="optimizer", abstract=True):
     l1: float = field(default=0.0, kw_only=True)
     max_norm: float | None = field(default=None, kw_only=True)
     average: float | None = field(default=None, kw_only=True)
+    rates: Sequence[Sequence[str | float]] = field(default=(), kw_only=True)
     slot_names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -67,6 +71,12 @@ class Optimizer(Described, family="optimizer", abstract=True):
             self.require_positive("max_norm")
         if self.average is not None:
             self.require("average", 0, 1)
+        for pair in self.rates:
+            if len(pair) != 2 or not isinstance(pair[0], str) or isinstance(pair[1], str) or pair[1] < 0:
+                raise SettingError(
+                    f"{type(self).__name__}: rates are pairs of a layer's name and a factor of at least 0, "
+                    f"such as ('conv1', 0.1), got {pair!r}"
+                )
 
     def require(self, setting: str, low: float, high: float) -> None:
         """Raise unless low ≤ setting < high."""
@@ -119,7 +129,17 @@ class Optimizer(Described, family="optimizer", abstract=True):
         count = state.count + 1
         new_parameters: Parameters = {}
         new_slots: dict[str, Parameters] = {slot: {} for slot in state.slots}
+        factors = {str(layer): float(factor) for layer, factor in self.rates}
+        for layer in factors:
+            if layer not in parameters:
+                raise unknown_name("layer with a rate of its own", layer, parameters)
         for layer, named in parameters.items():
+            if factors.get(layer) == 0:
+                new_parameters[layer] = named
+                for slot in new_slots:
+                    new_slots[slot][layer] = state.slots[slot][layer]
+                continue
+            own_rate = rate * factors.get(layer, 1.0)
             new_parameters[layer] = {}
             for slot in new_slots:
                 new_slots[slot][layer] = {}
@@ -128,7 +148,7 @@ class Optimizer(Described, family="optimizer", abstract=True):
                 g, decay = gradients[layer][name], 0.0
                 if not name.endswith("bias"):
                     g, decay = (g + self.l1 * np.sign(w) if self.l1 else g), self.weight_decay
-                w_new, slots_new = self.step(w, g, slots, rate, decay, count)
+                w_new, slots_new = self.step(w, g, slots, own_rate, decay, count)
                 if self.max_norm is not None and not name.endswith("bias"):
                     w_new = bounded_rows(w_new, self.max_norm)
                 new_parameters[layer][name] = w_new.astype(w.dtype, copy=False)

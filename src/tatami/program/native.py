@@ -97,11 +97,12 @@ def add_native_layer(
 def can_update(network: Network, optimizer: Optimizer) -> bool:
     """Say whether the engine moves the parameters of a network exactly as an optimiser would.
 
-    Penalties, bounds and averages are not the engine's, and it would decay the biases of layers that it does not know.
+    Penalties, bounds, averages and rates of single layers are not the engine's, and it would decay the biases of layers
+    that it does not know.
     """
     if update_rule(optimizer) is None:
         return False
-    if optimizer.l1 or optimizer.max_norm is not None or optimizer.average is not None:
+    if optimizer.l1 or optimizer.rates or optimizer.max_norm is not None or optimizer.average is not None:
         return False
     known = (layers.Convolution, layers.Dense)
     foreign = [name for name in network.parameter_specs if type(network[name]) not in known]
