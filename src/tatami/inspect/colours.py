@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tatami.errors import import_extra
-from tatami.inspect.grids import plane
+from tatami.inspect.grids import MOST_ROWS, plane, tile
 
 SIGNED, HEAT, GREY, INK_ON_PAPER = "RdBu_r", "Reds", "gray", "gray_r"
 PURPOSE = "to colour pictures of a network"
@@ -59,19 +59,34 @@ def limits(
     )
 
 
-def as_image(picture: NDArray[Any], *, as_ink: bool = False) -> NDArray[np.uint8]:
+def as_image(
+    picture: NDArray[Any], *, as_ink: bool = False, limits: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
     """Return an example as `grids.picture` gives it, (H, W) or (H, W, 3), in its own colours or in greys.
 
     Args:
-        picture: the numbers, stretched to the range of the colours.
+        picture: the numbers.
         as_ink: draw large numbers dark, like ink on paper; for light strokes on a dark ground.
+        limits: numbers for black and white; by default the smallest and the largest of this picture.
     """
+    low, high = (float(picture.min()), float(picture.max())) if limits is None else limits
     if picture.ndim == 2:
-        return coloured(picture, INK_ON_PAPER if as_ink else GREY)
-    low, high = float(picture.min()), float(picture.max())
-    stretched = (picture - low) / ((high - low) or 1.0)
+        return coloured(picture, INK_ON_PAPER if as_ink else GREY, low, high)
+    stretched = np.clip((picture - low) / ((high - low) or 1.0), 0, 1)
     opaque = np.ones((*picture.shape[:2], 1))
     return np.asarray(np.round(255 * np.concatenate([stretched, opaque], axis=2)), dtype=np.uint8)
+
+
+def colour_filters(filters: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return filters (K, 3, H, W) over the three colours as a grid of small colour pictures, in which grey is zero.
+
+    >>> colour_filters(np.zeros((4, 3, 5, 5)))[0, 0], colour_filters(np.zeros((4, 3, 5, 5))).shape
+    (array([128, 128, 128, 255], dtype=uint8), (11, 11, 4))
+    """
+    grids = np.stack([tile(filters[:MOST_ROWS, channel]) for channel in range(3)], axis=-1)
+    gaps = np.isnan(grids[..., :1])
+    shares = np.where(gaps, 0, np.clip((grids + 1) / 2, 0, 1))
+    return np.asarray(np.round(255 * np.concatenate([shares, ~gaps], axis=2)), dtype=np.uint8)
 
 
 def laid_over(heat: NDArray[np.uint8], image: NDArray[np.uint8], strength: float = 0.3) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tatami.errors import import_extra
 from tatami.inspect.activations import Spread
-from tatami.inspect.colours import GREY as GREY_SCALE, INK_ON_PAPER, SIGNED, heat_over
+from tatami.inspect.colours import GREY as GREY_SCALE, INK_ON_PAPER, SIGNED, colour_filters, heat_over
 from tatami.inspect.grids import filter_grid, picture, plane, tile
 from tatami.inspect.markup import Markup
 from tatami.inspect.methods import METHODS
@@ -38,9 +38,15 @@ PAGE_COLOURS = {
 def filters_figure(filters: NDArray[Any], title: str = "") -> Any:
     """Draw filters (K, C, *kernel) as a grid: red positive, blue negative, white zero.
 
+    Filters over three channels and two axes are drawn in colours, in which grey is zero.
+
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    if filters.ndim == 4 and filters.shape[1] == 3:
+        return pixels_figure(
+            colour_filters(filters), title or "Filters over red, green and blue; grey is zero"
+        )
     return grid_figure(
         filter_grid(filters), SIGNED, title or "Filters, each divided by its largest magnitude"
     )
@@ -52,6 +58,19 @@ def maps_figure(maps: NDArray[Any], title: str = "") -> Any:
         return grid_figure(plane(maps), GREY_SCALE if maps.min() >= 0 else SIGNED, title)
     scale = GREY_SCALE if maps.min() >= 0 else SIGNED
     return grid_figure(tile(maps[:MOST_MAPS]), scale, title)
+
+
+def pixels_figure(pixels: NDArray[np.uint8], title: str) -> Any:
+    """Draw pixels as they are."""
+    height, width = pixels.shape[:2]
+    across = float(np.clip(width / 14, 3.2, 10))
+    with styled():
+        figure = new_figure(across, float(np.clip(across * height / width, 0.5, 14)) + 0.4)
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.imshow(pixels, interpolation="nearest")
+        axes.set_title(title)
+    return figure
 
 
 def grid_figure(grid: NDArray[Any], scale: str, title: str) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 from tatami.errors import SettingError
 from tatami.inspect.activations import feature_maps
 from tatami.inspect.class_activation import last_maps
-from tatami.inspect.colours import GREY, SIGNED, as_image, coloured, heat_over
+from tatami.inspect.colours import GREY, SIGNED, coloured, heat_over
 from tatami.inspect.exciting import Excitement, most_exciting, seen_patch
 from tatami.inspect.grids import picture, plane, tile
 from tatami.inspect.markup import Markup, element
@@ -32,9 +32,7 @@ def maps_section(subject: Subject) -> Markup:
     values = feature_maps(
         subject.network, subject.parameters, subject.seen(np.array([number])), subject.model.state
     )
-    figures = [
-        captioned(example_image(subject.test.images[number], "input", as_ink=subject.as_ink), "the image")
-    ]
+    figures = [captioned(image(subject.picture_of(number), "input"), "the image")]
     for node in subject.network.nodes:
         if isinstance(node.layer, Flatten | Dropout):
             continue  # the same numbers again
@@ -67,7 +65,7 @@ def attributions_section(subject: Subject) -> Markup:
     parts = []
     for at, number in enumerate(subject.shown):
         shown = picture(subject.test.images[number])
-        plain = image(as_image(shown, as_ink=subject.as_ink), f"test image {number}")
+        plain = image(subject.picture_of(number), f"test image {number}")
         figures = [captioned(plain, element("b", "Image"))]
         for name in methods:
             drawn = heat_over(maps[name][at], shown, signed=METHODS[name].signed, as_ink=subject.as_ink)
@@ -138,7 +136,7 @@ def exciting_figures(subject: Subject, layer: str, found: Excitement, channel: i
             class_="seen",
             style=f"top: {top:.1f}%; left: {left:.1f}%; height: {tall:.1f}%; width: {wide:.1f}%",
         )
-        pixels = example_image(subject.test.images[number], f"test image {number}", as_ink=subject.as_ink)
+        pixels = image(subject.picture_of(number), f"test image {number}")
         text = f"{subject.class_names[subject.test.labels[number]]}: {found.scores[channel, rank]:.2f}"
         figures.append(captioned(element("div", pixels, frame, class_="framed"), text))
     first = subject.seen(subject.sample[found.images[channel, :1]])

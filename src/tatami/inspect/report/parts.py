@@ -60,7 +60,7 @@ def captioned(content: Child, caption: Child, class_: str | None = None) -> Mark
 
 
 def example_image(example: NDArray[Any], label: str, *, as_ink: bool) -> Markup:
-    """Return an example of a data set as a picture."""
+    """Return an example as a picture, stretched to the range of its numbers."""
     return image(as_image(picture(example), as_ink=as_ink), label)
 
 

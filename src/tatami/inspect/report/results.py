@@ -18,9 +18,9 @@ from tatami.inspect.reliability import calibration
 from tatami.inspect.report.parts import (
     captioned,
     definitions,
-    example_image,
     gallery,
     grid_image,
+    image,
     scrolling,
     section,
     table,
@@ -184,10 +184,11 @@ def worst_section(subject: Subject) -> Markup:
             element("br"),
             f"is {subject.class_names[true]}: {score(subject, number, true)}",
         ]
-        example = subject.test.images[number]
-        label = f"test image {number}"
-        figures.append(captioned(example_image(example, label, as_ink=subject.as_ink), texts))
+        pixels = subject.picture_of(int(number))
+        figures.append(captioned(image(pixels, f"test image {number}"), texts))
     introduction = "The test images whose true class got the least, the worst first."
+    if evaluation.correct == len(evaluation.labels):
+        introduction = "There are no mistakes. These are the test images of which the model was least sure."
     return section("worst", "Worst mistakes", introduction, gallery(figures))
 
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from tatami.inspect.colours import colour_filters
 from tatami.inspect.diagram import network_diagram
 from tatami.inspect.filter_banks import filters, layers_with_filters
 from tatami.inspect.grids import MOST_CHANNELS, MOST_FILTERS, MOST_ROWS, filter_grid, picture, tile
 from tatami.inspect.markup import Markup, element
-from tatami.inspect.report.parts import captioned, gallery, grid_image, scrolling, section, table
+from tatami.inspect.report.parts import captioned, gallery, grid_image, image, scrolling, section, table
 from tatami.inspect.report.subject import Subject
 from tatami.layers import Convolution
 from tatami.network import shape_text
@@ -45,7 +46,12 @@ def filters_section(subject: Subject) -> Markup | None:
     figures = []
     for name in layers_with_filters(network)[:MOST_LAYERS]:
         values = filters(network, subject.parameters, name)
-        if isinstance(network[name], Convolution):
+        if isinstance(network[name], Convolution) and values.ndim == 4 and values.shape[1] == 3:
+            text = (
+                f"{name}: {count_of(len(values), MOST_ROWS)} filters over red, green and blue; grey is zero"
+            )
+            figures.append(captioned(image(colour_filters(values), f"filters of {name}"), text))
+        elif isinstance(network[name], Convolution):
             figures.append(
                 captioned(
                     grid_image(filter_grid(values), f"filters of {name}"), caption_of(name, values.shape)

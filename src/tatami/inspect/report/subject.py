@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data import Dataset
+from tatami.inspect.colours import as_image
+from tatami.inspect.grids import picture
 from tatami.losses import SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
 from tatami.training.checkpoint import Checkpoint, load_checkpoint
@@ -110,6 +112,11 @@ class Subject:
             if len(of_class) and len(chosen) < SHOWN_RIGHT:
                 chosen.append(int(of_class[0]))
         return [*chosen, *wrong] or [0]
+
+    def picture_of(self, number: int) -> NDArray[np.uint8]:
+        """Return the pixels of a test image, as the data set means them."""
+        limits = (min(0.0, float(self.test.images[number].min())), self.test.format.maximum)
+        return as_image(picture(self.test.images[number]), as_ink=self.as_ink, limits=limits)
 
     def caption(self, number: int) -> str:
         """Say what an image is and what the model saw."""
