@@ -107,6 +107,9 @@ def explanations_of(kept):
     for name, gradient in layer.dparameters.items():
         for at in some(gradient.shape, 3):
             yield kept.explain_gradient(f"it.{name}", at)
+    for name, gradient in kept.inner_gradients("it").items():
+        for at in some(gradient.shape, 5):
+            yield kept.explain_gradient(f"it.{name}", at)
     for name, saved in layer.saved.items():
         for at in some(np.shape(saved), 4, 2):
             yield kept.explain(f"it.{name}", at)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tatami import (
+    GRU,
     LSTM,
+    RNN,
     Add,
     BatchNormalization,
     Concatenate,
@@ -365,6 +367,24 @@ def test_a_state_is_followed_through_time_to_the_first_step():
     assert all(explanation.check() for explanation in found.values())
     steps = {subject.index[-1] for subject in found if (subject.kind, subject.layer) == ("value", "input")}
     assert steps == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    "layer", [RNN(2, truncate=2), LSTM(2), GRU(2, "all", "both")], ids=["rnn", "lstm", "gru"]
+)
+def test_gradients_go_back_through_time_to_the_loss(layer):
+    network = Sequential(layer, Flatten(), Dense(2), input_shape=(2, 4))
+    name = network.nodes[0].name
+    kept = trace(network, network.initialize(1), RandomKey(1).normal("x", (2, 4)), target=1)
+    explanations = [kept.explain_gradient("input", (1, 0))]
+    explanations += [
+        kept.explain_gradient(f"{name}.{part}", (1, 0)) for part in ("input_weight", "state_weight")
+    ]
+    found = everything_behind(explanations)
+    wrong = [str(explanation) for explanation in found.values() if not explanation.check()]
+    assert wrong == []
+    kinds = {subject.kind for subject in found}
+    assert {"inner gradient", "gradient", "saved", "parameter", "target"} <= kinds
 
 
 def test_it_says_what_it_holds(kept):

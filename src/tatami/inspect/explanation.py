@@ -25,8 +25,9 @@ from tatami.inspect.expression import (
 from tatami.inspect.notation import number_latex
 
 # What an entry is: of a layer's output (or the input image), of its gradient, of what a layer hands back to one of its
-# inputs, of a parameter or its gradient, of an array that forward saved for backward; or a target, the loss, a number
-# that an optimiser remembers, and a parameter after an update.
+# inputs, of a parameter or its gradient, of an array that forward saved for backward, of the gradient of a value inside
+# a layer (the state at a time step); or a target, the loss, a number that an optimiser remembers, and a parameter after
+# an update.
 Kind = Literal[
     "value",
     "gradient",
@@ -34,12 +35,13 @@ Kind = Literal[
     "parameter",
     "parameter gradient",
     "saved",
+    "inner gradient",
     "target",
     "loss",
     "slot",
     "updated",
 ]
-GRADIENTS = ("gradient", "input gradient", "parameter gradient")
+GRADIENTS = ("gradient", "input gradient", "parameter gradient", "inner gradient")
 Index = tuple[int, ...]
 
 
@@ -95,7 +97,7 @@ class Reference(Expression):
         """Say whether the first axis of the array counts examples."""
         if self.kind in ("value", "gradient", "input gradient", "target"):
             return True
-        if self.kind != "saved":
+        if self.kind not in ("saved", "inner gradient"):
             return False
         shape = self.source.array(self.kind, self.layer, self.name).shape
         return len(shape) > 1 and shape[0] == self.source.examples

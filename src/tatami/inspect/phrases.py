@@ -86,6 +86,8 @@ ENGLISH: dict[str, str] = {
     "steps": "Time step t = {t} of a sequence of {count}.",
     "token": "The token is {token}.",
     "no_quantity": "Small changes of this entry change nothing, or it is no quantity: its gradient is 0.",
+    "back_in_time": "What the output sends down, plus what the next step sends back.",
+    "every_step": "The same weight is used at every step, so its gradient is a sum over time.",
     "masked": "Behind the end of this sequence: the state is kept.",
     # im2col
     "im2col_title": "im2col of {layer}: {rows:,} rows (windows) × {columns:,} columns (taps)",
@@ -170,6 +172,8 @@ JAPANESE: dict[str, str] = {
     "steps": "長さ {count} の系列の時刻 t = {t}.",
     "token": "トークンは {token}.",
     "no_quantity": "この要素の小さな変化は何も変えない (または量ではない) ので, 勾配は 0 である.",
+    "back_in_time": "出力から来る勾配と, 次の時刻から戻る勾配の和.",
+    "every_step": "同じ重みをすべての時刻で使うので, 勾配は時刻についての和になる.",
     "masked": "系列の終わりより後なので, 状態はそのまま残る.",
     "im2col_title": "{layer} の im2col: {rows:,} 行 (窓) × {columns:,} 列 (タップ)",
     "im2col_row": "行: 出力 (i, j) の窓",

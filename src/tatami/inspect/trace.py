@@ -56,6 +56,7 @@ class Record:
     gradient: Array | None = None
     dinputs: tuple[Array, ...] = ()
     dparameters: Mapping[str, Array] = field(default_factory=dict)
+    inner: Mapping[str, Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,16 @@ class Trace:
             return self.record(layer).dinputs[int(name)]
         if kind == "parameter gradient":
             return self.record(layer).dparameters[name]
+        if kind == "inner gradient":
+            return self.inner_gradients(layer)[name]
         raise SettingError(f"a trace holds no {kind}")
+
+    def inner_gradients(self, layer: str) -> Mapping[str, Array]:
+        """Return the gradients of the values inside a layer, by name."""
+        record = self.record(layer)
+        if record.inner is None:
+            record.inner = explainer_of(record.node.layer).inner_gradients(self.view(layer))
+        return record.inner
 
     def require_gradients(self) -> None:
         """Raise unless the trace was made with a target."""
@@ -306,7 +316,8 @@ class Trace:
 
         Args:
             name: 'conv1.weight' for a parameter, 'conv1.input' ('add1.input2') for what the layer hands back to an
-                input, 'conv1' or 'conv1.output' for the gradient of its output, 'input' for that of the image.
+                input, 'conv1' or 'conv1.output' for the gradient of its output, 'input' for that of the image,
+                'lstm1.h' for that of a value inside a layer.
             index: where.
         """
         self.require_gradients()
@@ -321,7 +332,11 @@ class Trace:
         inputs = {input_name(str(number))[1:]: str(number) for number in range(len(record.dinputs))}
         if part in inputs:
             return self.explanation_of(self.reference("input gradient", layer, inputs[part], index))
-        raise unknown_name(f"part of {layer} with a gradient", part, ["output", *inputs, *record.dparameters])
+        inner = self.inner_gradients(layer)
+        if part in inner:
+            return self.explanation_of(self.reference("inner gradient", layer, part, index))
+        kind = f"part of {layer} with a gradient"
+        raise unknown_name(kind, part, ["output", *inputs, *record.dparameters, *inner])
 
     def explain_loss(self) -> Explanation:
         """Explain the loss."""
@@ -431,6 +446,9 @@ class Trace:
             view = self.view(layer)
             found = explainer_of(view.layer).parameter_gradient(view, reference.name, index)
             return class_of(view), found
+        if kind == "inner gradient":
+            view = self.view(layer)
+            return class_of(view), explainer_of(view.layer).inner_gradient(view, reference.name, index)
         if kind == "saved":
             view = self.view(layer)
             return class_of(view), explainer_of(view.layer).saved(view, reference.name, index)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tatami.inspect.explain.base import DELTA, LAYER_EXPLAINERS, LayerExplainer, View, explains
-from tatami.inspect.explain.convolution import bias_terms, correlation
+from tatami.inspect.explain.convolution import correlation, transposed_correlation, weight_correlation
 from tatami.inspect.explain.windows import POSITIONS, TAPS, seen_places, sums
 from tatami.inspect.explanation import Derivation, Index, Note
 from tatami.inspect.expression import (
@@ -226,31 +227,58 @@ class FReLUExplainer(LayerExplainer):
         ]
         return Derivation(Formula(*forms), Maximum((view.x(index), funnel)), exact=True)
 
-    def parameter_gradient(self, view: View, name: str, index: Index) -> Derivation:
-        """Return the sums of a convolution over the places where the funnel won."""
-        if name != "bias":
-            return super().parameter_gradient(view, name, index)
-        won = np.asarray(view.record.saved["x_won"])
-        terms = tuple(
-            Product((Number(0.0 if won[dy.index] else 1.0, r"[T > x]"), dy))  # type: ignore[attr-defined]
-            for dy in bias_terms(view, index[0])
+    def inner_gradients(self, view: View) -> dict[str, NDArray[Any]]:
+        """Return the gradient of T: δ where the funnel won."""
+        return {"T": np.where(view.record.saved["x_won"], 0.0, view.dy_array)}
+
+    def inner_gradient(self, view: View, name: str, index: Index) -> Derivation:
+        """Return [T > x]·δ."""
+        won = Number(0.0 if view.record.saved["x_won"][index] else 1.0)
+        formula = Formula(rf"\frac{{\partial E}}{{\partial T}} = [T > x] \cdot {DELTA}")
+        return Derivation(formula, Product((won, view.dy(index))), exact=True)
+
+    def input_gradient(self, view: View, number: int, index: Index) -> Derivation:
+        """Return δ where x won, and what the funnels that saw x hand back, bit for bit."""
+        geometry = view.geometry
+        through = transposed_correlation(
+            geometry,
+            index,
+            lambda entry: view.parameter("weight", entry, "F"),
+            lambda entry: view.inner("T", entry, "g"),
         )
-        letters = ",".join(POSITIONS[view.geometry.rank])
+        won = Number(1.0 if view.record.saved["x_won"][index] else 0.0)
         formula = Formula(
-            rf"\frac{{\partial E}}{{\partial b(c)}} = \sum_{{n}} {sums(POSITIONS[view.geometry.rank])} "
-            rf"[T > x] \cdot {DELTA}(n,c,{letters})"
+            rf"\frac{{\partial E}}{{\partial x(c,m)}} = [x \ge T] \cdot {DELTA}(c,m) + {sums(TAPS[geometry.rank])} "
+            rf"F(c,{','.join(TAPS[geometry.rank])}) \cdot g(c,{','.join(POSITIONS[geometry.rank])}), "
+            r"\quad g = \frac{\partial E}{\partial T}"
         )
-        return Derivation(formula, Sum(terms))
+        return Derivation(formula, Sum((Product((won, view.dy(index))), Sum(through))), exact=True)
 
-    def outputs_of_input(self, view: View, number: int, index: Index) -> Any:
-        """Return the outputs of the same channel."""
-        shape = view.record.output.shape
-        return ((index[0], index[1], *rest) for rest in np.ndindex(*shape[2:]))
-
-    def outputs_of_parameter(self, view: View, name: str, index: Index) -> Any:
-        """Return the outputs of the parameter's channel."""
-        shape = view.record.output.shape
-        return ((n, index[0], *rest) for n in range(shape[0]) for rest in np.ndindex(*shape[2:]))
+    def parameter_gradient(self, view: View, name: str, index: Index) -> Derivation:
+        """Return the sums of a convolution with the gradient of T."""
+        geometry = view.geometry
+        letters = POSITIONS[geometry.rank]
+        if name == "bias":
+            terms: tuple[Expression, ...] = tuple(
+                view.inner("T", (n, index[0], *place), "g")
+                for n in range(view.examples)
+                for place in np.ndindex(*geometry.output_size)
+            )
+            formula = Formula(
+                rf"\frac{{\partial E}}{{\partial b(c)}} = \sum_{{n}} {sums(letters)} g(n,c,{','.join(letters)}), "
+                r"\quad g = \frac{\partial E}{\partial T}"
+            )
+            return Derivation(formula, Sum(terms))
+        terms = weight_correlation(
+            geometry, view.examples, index, view.x, lambda entry: view.inner("T", entry, "g")
+        )
+        forms = [
+            rf"\frac{{\partial E}}{{\partial F(c,{','.join(TAPS[geometry.rank])})}} = \sum_{{n}} {sums(letters)} "
+            rf"g(n,c,{','.join(letters)}) \cdot x(n,c,{seen_places(geometry, one_based)}), "
+            r"\quad g = \frac{\partial E}{\partial T}"
+            for one_based in (False, True)
+        ]
+        return Derivation(Formula(*forms), Sum(terms))
 
 
 @explains(Maxout)

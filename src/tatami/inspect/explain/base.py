@@ -72,6 +72,16 @@ class View:
         """Refer to an entry of an array that forward saved."""
         return Reference(self.trace, "saved", self.record.node.name, name, whole(index), symbol)
 
+    def inner(self, name: str, index: Iterable[int], symbol: str) -> Reference:
+        """Refer to an entry of the gradient of a value inside the layer."""
+        return Reference(self.trace, "inner gradient", self.record.node.name, name, whole(index), symbol)
+
+    @property
+    def dy_array(self) -> NDArray[Any]:
+        """The gradient of the output, (N, …)."""
+        assert self.record.gradient is not None
+        return self.record.gradient
+
     def has_saved(self, name: str) -> bool:
         """Say whether forward saved an array of that name."""
         return name in self.record.saved
@@ -136,6 +146,14 @@ class LayerExplainer:
     def saved(self, view: View, name: str, index: Index) -> Derivation | None:
         """Explain an entry of an array that forward saved, or return None if it was drawn or is only noted."""
         return None
+
+    def inner_gradients(self, view: View) -> dict[str, NDArray[Any]]:
+        """Return the gradients of values inside the layer that its explanations refer to, by name."""
+        return {}
+
+    def inner_gradient(self, view: View, name: str, index: Index) -> Derivation:
+        """Explain an entry of one of `inner_gradients`."""
+        raise NotImplementedError
 
     def outputs_of_input(self, view: View, number: int, index: Index) -> Iterable[Index]:
         """Return the outputs that an input entry can reach: all of its example, unless somebody knows better."""

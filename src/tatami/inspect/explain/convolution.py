@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
+
+from numpy.typing import NDArray
 
 from tatami.geometry import Geometry
 from tatami.inspect.explain.base import DELTA, LayerExplainer, View, explains
@@ -319,6 +322,71 @@ class SeparableConvolutionExplainer(LayerExplainer):
             for one_based in (False, True)
         ]
         return Derivation(Formula(*forms), Sum(terms), exact=True)
+
+    def inner_gradients(self, view: View) -> dict[str, NDArray[Any]]:
+        """Return the gradient of v, the maps between the two steps."""
+        pointwise = view.layer.pointwise(view.geometry)
+        weight = view.record.parameters["pointwise_weight"]
+        return {"v": view.ops.correlate_input_gradient(view.dy_array, weight, pointwise)}
+
+    def inner_gradient(self, view: View, name: str, index: Index) -> Derivation:
+        """Return Σ_k P(k,c) δ(k,i,j), bit for bit."""
+        pointwise = view.layer.pointwise(view.geometry)
+        terms = transposed_correlation(
+            pointwise, index, lambda entry: view.parameter("pointwise_weight", entry, "P"), view.dy
+        )
+        letters = ",".join(POSITIONS[pointwise.rank])
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial v(c,{letters})}} = \sum_{{k}} P(k,c) \cdot {DELTA}(k,{letters})"
+        )
+        return Derivation(formula, Sum(terms), exact=True)
+
+    def input_gradient(self, view: View, number: int, index: Index) -> Derivation:
+        """Return what every entry of v that saw the input hands back, bit for bit."""
+        geometry = view.geometry
+        terms = transposed_correlation(
+            geometry,
+            index,
+            lambda entry: view.parameter("depthwise_weight", entry, "D"),
+            lambda entry: view.inner("v", entry, "g"),
+        )
+        taps = TAPS[geometry.rank]
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial x(c,m)}} = {sums(taps)} D(c,{','.join(taps)}) \cdot "
+            rf"g(c,{','.join(POSITIONS[geometry.rank])}), \quad g = \frac{{\partial E}}{{\partial v}}"
+        )
+        return Derivation(formula, Sum(terms), exact=True, notes=(Note("handed_back"),))
+
+    def parameter_gradient(self, view: View, name: str, index: Index) -> Derivation:
+        """Return Σ g·x for the depthwise, Σ δ·v for the pointwise weight, Σ δ for the bias."""
+        geometry = view.geometry
+        if name == "bias":
+            return Derivation(bias_formula(geometry.rank), Sum(bias_terms(view, index[0])))
+        letters = POSITIONS[geometry.rank]
+        if name == "pointwise_weight":
+            terms = weight_correlation(
+                view.layer.pointwise(geometry),
+                view.examples,
+                index,
+                lambda entry: view.saved("v", entry, "v"),
+                view.dy,
+            )
+            formula = Formula(
+                rf"\frac{{\partial E}}{{\partial P(k,c)}} = \sum_{{n}} {sums(letters)} "
+                rf"{DELTA}(n,k,{','.join(letters)}) \cdot v(n,c,{','.join(letters)})"
+            )
+            return Derivation(formula, Sum(terms))
+        terms = weight_correlation(
+            geometry, view.examples, index, view.x, lambda entry: view.inner("v", entry, "g")
+        )
+        taps = TAPS[geometry.rank]
+        forms = [
+            rf"\frac{{\partial E}}{{\partial D(c,{','.join(taps)})}} = \sum_{{n}} {sums(letters)} "
+            rf"g(n,c,{','.join(letters)}) \cdot x(n,c,{seen_places(geometry, one_based)}), "
+            r"\quad g = \frac{\partial E}{\partial v}"
+            for one_based in (False, True)
+        ]
+        return Derivation(Formula(*forms), Sum(terms))
 
 
 @explains(TransposedConvolution)

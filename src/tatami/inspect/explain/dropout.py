@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tatami.inspect.explain.activations import FORMULAS, elementwise, settings_of, ulps
 from tatami.inspect.explain.base import DELTA, LayerExplainer, View, copied, explains
@@ -112,6 +113,63 @@ class DropConnectExplainer(LayerExplainer):
 
         formulas = FORMULAS.get(type(activation))
         return elementwise("f", function, inside, plain=bool(formulas and formulas.plain))
+
+    def inner_gradients(self, view: View) -> dict[str, NDArray[Any]]:
+        """Return the gradient of u, the sums in front of f."""
+        if view.has_saved("noise"):
+            return {}
+        saved = view.record.saved
+        return {"u": view.layer.activation.derivative(view.ops, saved["u"], saved["y"]) * view.dy_array}
+
+    def inner_gradient(self, view: View, name: str, index: Index) -> Derivation:
+        """Return f′(u)·δ."""
+        activation, ops, y = view.layer.activation, view.ops, float(view.record.saved["y"][index])
+
+        def slope(u: float) -> Any:
+            return activation.derivative(ops, np.array([u]), np.array([y]))[0]
+
+        applied = Applied("f'(#1)", slope, (view.saved("u", index, "u"),), ulps(False))
+        formula = Formula(rf"\frac{{\partial E}}{{\partial u(k)}} = f'(u(k)) \cdot {DELTA}(k)")
+        return Derivation(formula, Product((applied, view.dy(index))))
+
+    def mask(self, view: View, k: int, i: int) -> tuple[Expression, ...]:
+        """Return the mask's entry of a connection, if there is a mask."""
+        return (view.saved("scale", (k, i), "M"),) if view.has_saved("scale") else ()
+
+    def input_gradient(self, view: View, number: int, index: Index) -> Derivation:
+        """Return Σ_k W(k,i)·M(k,i)·g(k); behind the average over samples the general form."""
+        if view.has_saved("noise"):
+            return super().input_gradient(view, number, index)
+        n, i = index
+        terms = tuple(
+            Product(
+                (view.parameter("weight", (k, i), "W"), *self.mask(view, k, i), view.inner("u", (n, k), "g"))
+            )
+            for k in range(view.layer.units)
+        )
+        formula = Formula(
+            r"\frac{\partial E}{\partial x(i)} = \sum_{k} W(k,i) \cdot M(k,i) \cdot g(k), "
+            r"\quad g = \frac{\partial E}{\partial u}"
+        )
+        return Derivation(formula, Sum(terms), notes=(Note("matrix_product"),))
+
+    def parameter_gradient(self, view: View, name: str, index: Index) -> Derivation:
+        """Return M(k,i)·Σ_n g(n,k)·x(n,i), or Σ_n g(n,k) for the bias."""
+        if view.has_saved("noise"):
+            return super().parameter_gradient(view, name, index)
+        if name == "bias":
+            entries = tuple(view.inner("u", (n, *index), "g") for n in range(view.examples))
+            formula = Formula(r"\frac{\partial E}{\partial b(k)} = \sum_{n} g(n,k)")
+            return Derivation(formula, Sum(entries))
+        k, i = index
+        total = Sum(
+            tuple(Product((view.inner("u", (n, k), "g"), view.x((n, i)))) for n in range(view.examples))
+        )
+        formula = Formula(
+            r"\frac{\partial E}{\partial W(k,i)} = M(k,i) \cdot \sum_{n} g(n,k) \cdot x(n,i), "
+            r"\quad g = \frac{\partial E}{\partial u}"
+        )
+        return Derivation(formula, Product((total, *self.mask(view, k, i))), notes=(Note("matrix_product"),))
 
     def saved(self, view: View, name: str, index: Index) -> Derivation | None:
         """Explain y_z = f(u_z), u_z = μ + σ·z, u, and σ."""
