@@ -12,7 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 help:
 	@echo "make train    install into $(VENV) and train on the digits in the package"
 	@echo "make test     install into $(VENV) with the test tools and run every check"
-	@echo "make test-sanitize   run the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make test-sanitize  run the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer,"
+	@echo "              the thread pool under ThreadSanitizer"
 	@echo "make format   let ruff mend the layout of the sources"
 	@echo "make clean    remove $(VENV) and everything that can be made again"
 
@@ -36,11 +37,14 @@ test: $(VENV)/.created
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov=tatami tatami tests
 
-# The kernels once more with every memory access and every arithmetic checked; takes some minutes to build and run.
+# The kernels once more with every memory access and every arithmetic checked, the thread pool with every access from two
+# threads; takes some minutes to build and run. What a sanitizer has to say goes past pytest's capture.
 SANITIZE := build/sanitize
 SANITIZE_SITE := $(CURDIR)/$(SANITIZE)/site
 SANITIZE_CMAKE = -DTATAMI_SANITIZE=ON -DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(SANITIZE_SITE)/tatami/native \
 	-DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+RACE_SOURCES := src/tatami/native/cpp/threads.cpp tests/native/thread_pool_race.cpp
+RACE_FLAGS := -std=c++20 -O1 -g -fopenmp -fsanitize=thread -Wall -Wextra -Werror
 test-sanitize: $(VENV)/.created
 	$(PIP) '.[test]' nanobind
 	rm -rf $(SANITIZE_SITE)
@@ -50,7 +54,10 @@ test-sanitize: $(VENV)/.created
 	cmake -S . -B $(SANITIZE) $(SANITIZE_CMAKE)
 	cmake --build $(SANITIZE) --parallel 2
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZE_SITE) $(BIN)/python -m pytest -p no:cacheprovider tests/native
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZE_SITE) \
+		$(BIN)/python -m pytest --capture=sys -p no:cacheprovider -m 'not slow' tests/native
+	$(CXX) $(RACE_FLAGS) -o $(SANITIZE)/thread_pool_race $(RACE_SOURCES) -pthread
+	$(SANITIZE)/thread_pool_race
 
 format: $(VENV)/.created
 	$(PIP) '.[test]'
