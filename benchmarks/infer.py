@@ -77,7 +77,8 @@ def tatami_predictor(
 ) -> Predictor:
     """Tatami on the chosen backend."""
     program = Program(network, backend=options.backend, precision=precision, threads=options.threads)
-    return lambda: program.forward(parameters, x).output
+    predict = program.predictor(parameters)
+    return lambda: predict(x)
 
 
 def compare(name: str, precision: str, batch_size: int, options: argparse.Namespace) -> dict[str, Any]:

@@ -111,6 +111,20 @@ def test_predictions_do_not_depend_on_how_images_are_grouped(
         np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_a_predictor_keeps_the_parameters_it_was_made_with(backend: str) -> None:
+    network = small_network()
+    parameters = network.initialize(seed=1)
+    x, _ = batch_for(network, 3)
+    program = Program(network, backend=backend, threads=2)
+    expected = program.forward(parameters, x).output
+    predict = program.predictor(parameters)
+    parameters["conv1"]["weight"][:] = 0
+    np.testing.assert_array_equal(predict(x), expected)
+    one_by_one = np.concatenate([predict(one[None]) for one in x])
+    np.testing.assert_allclose(one_by_one, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 @pytest.mark.parametrize("clip_norm", [None, 0.3])
 def test_sessions_follow_the_reference(optimizer: Optimizer, clip_norm: float | None) -> None:

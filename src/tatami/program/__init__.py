@@ -1,6 +1,6 @@
 """A program: a network planned for one backend and precision, with a loss. It runs forward and backward passes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,29 @@ class Program:
             return NativeExecutor(self.network, self.loss, self.threads)
         return LayerwiseExecutor(self.network, self.loss, ReferenceBackend(), self.dtype)
 
+    def summary(self) -> str:
+        """Return the network's table and where each layer runs: which native kernel, fused into which, or reference.
+
+        >>> from tatami.layers import Dense
+        >>> from tatami.network import Sequential
+        >>> print(Program(Sequential(Dense(3), input_shape=(4,))).summary())
+        network: input 4, output 3
+        layer   type   settings  output  parameters  multiply-adds  receptive field
+        dense1  Dense  3 units   3               15             12              all
+        total                                    15             12
+        <BLANKLINE>
+        Every layer runs on the reference backend, f32.
+        """
+        from tatami.program.summary import program_summary
+
+        return program_summary(self)
+
+    def where_layers_run(self) -> dict[str, dict[str, str]]:
+        """Return layer name -> {'predicting': what computes it then, 'training': likewise}."""
+        from tatami.program.summary import where_layers_run
+
+        return where_layers_run(self)
+
     def initial_state(self) -> Parameters:
         """Return the state that layers start from."""
         return self.network.initial_state(self.dtype)
@@ -129,6 +152,27 @@ class Program:
             for piece in batches_of(self.check_input(x), PREDICTION_BATCH)
         ]
         return np.concatenate(pieces)
+
+    def predictor(
+        self, parameters: Parameters, state: Parameters | None = None
+    ) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """Return a function from a batch to the network's output, with the parameters loaded once.
+
+        For serving: `forward` has to look at every parameter in every call, which for a single image can take longer
+        than the image. Later changes to the arrays in ``parameters`` have no effect.
+        """
+        self.network.check_parameters(parameters)
+        kept = {
+            layer: {name: np.array(array, dtype=self.dtype) for name, array in named.items()}
+            for layer, named in parameters.items()
+        }
+        if self.backend == "native":
+            from tatami.program.native import NativePredictor, has_kernels
+
+            if has_kernels(self.network):
+                native = NativePredictor(self.network, self.threads, kept)
+                return lambda x: native(self.check_input(x))
+        return lambda x: self.forward(kept, x, state=state).output
 
     def train_step(
         self,

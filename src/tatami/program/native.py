@@ -398,6 +398,27 @@ def fused_target(
     return None
 
 
+def has_kernels(network: Network) -> bool:
+    """Say whether every layer of a network runs in the engine."""
+    return not PlannedNetwork(network, 1).external
+
+
+class NativePredictor:
+    """Forward passes with parameters that stay in the engine."""
+
+    def __init__(self, network: Network, threads: int | None, parameters: Parameters) -> None:
+        """Load the parameters."""
+        self.output_shape = network.output_shape
+        self.planned = PlannedNetwork(network, threads)
+        self.planned.write(VALUE, parameters)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the network's output for a batch."""
+        output = np.empty((len(x), *self.output_shape), np.float32)
+        self.planned.engine.predict(as_floats(x), output)
+        return output
+
+
 class NativeSession:
     """A training session whose parameters live in the engine; a step is one call."""
 

@@ -103,7 +103,7 @@ public:
         for (const Segment& segment : segments)
             for (Index i = 0; i < segment.length; ++i) float_offsets.push_back(segment.offset + i);
         for (Index t = 0; t < taps; ++t) tap_rows.push_back(t * round_up(settings.shape.channels, lanes));
-        winograd = winograd && x.stride % lanes == 0;
+        winograd = winograd && x.stride % lanes == 0 && !(pool && pair_rows() == 1);
         if (winograd) {
             winograd_weight = plan.reserve(16 * round_up(settings.shape.channels, lanes) * channels);
             plan.need_scratch(winograd_scratch(x.stride));
@@ -207,11 +207,26 @@ public:
                             }
     }
 
-    void forward(Index n, int thread) override {
+    Index parts(Index wanted) const override {
+        constexpr Index worthwhile = 200000;  // multiplications: a thread needs microseconds to join in
+        const Index work = settings.shape.count() * group_channels * taps;
+        const Index rows = plan.value(node).size[1];
+        return settings.shape.size[0] == 1 && work >= worthwhile ? std::min(wanted, rows) : 1;
+    }
+
+    void forward(Index n, int thread) override { forward_part(n, thread, thread, 0, 1); }
+
+    // Rows `begin` to `end` of the output (pooled rows with pooling).
+    void forward_part(Index n, int slot, int thread, Index part, Index parts) override {
         const Tensor& x = plan.value(input);
         const Tensor& y = plan.value(node);
-        const float* const from = plan.image(x, n, thread) + first_tap;
-        float* const to = plan.image(y, n, thread) + y.origin;
+        const float* const from = plan.image(x, n, slot) + first_tap;
+        float* const to = plan.image(y, n, slot) + y.origin;
+        Index begin = y.size[1] * part / parts, end = y.size[1] * (part + 1) / parts;
+        if (winograd && !pool) {  // tiles have two rows
+            begin = part == 0 ? 0 : round_up(begin, 2);
+            end = part + 1 == parts ? y.size[1] : round_up(end, 2);
+        }
         const float* const weight = plan.weights(convolution, 0, "weight");
         const float* const bias = plan.weights(convolution, 0, "bias");
         const WindowSettings& w = settings.window;
@@ -229,7 +244,7 @@ public:
             row.channels = y.stride;
             row.relu = relu;
             for (Index d = 0; d < size[0]; ++d)
-                for (Index h = 0; h < size[1]; ++h) {
+                for (Index h = begin; h < end; ++h) {
                     row.input = from + d * w.stride[0] * x.step[0] + h * w.stride[1] * x.step[1];
                     row.output = to + d * y.step[0] + h * y.step[1];
                     plan.kernels.depthwise(row);
@@ -237,22 +252,24 @@ public:
             return;
         }
         if (winograd) {
+            if (begin >= end) return;
+            const Index rows = pool ? 2 : 1;
             Winograd job{};
-            job.input = from;
+            job.input = from + begin * rows * x.step[1];
             job.line = x.step[1];
             job.pixel = x.step[2];
             job.input_channels = group_channels;
-            job.height = size[1];
+            job.height = end == y.size[1] ? size[1] - begin * rows : (end - begin) * rows;
             job.width = size[2];
             job.weight = plan.arena() + winograd_weight;
             set_panels(job, group_filters);
             job.bias = bias;
-            job.output = to;
+            job.output = to + begin * y.step[1];
             job.output_line = y.step[1];
             job.output_pixel = y.step[2];
             job.relu = relu;
             job.pool = pool;
-            job.code = pool && plan.trains() ? plan.codes(code_base, n, code_image) : nullptr;
+            job.code = pool && plan.trains() ? plan.codes(code_base, n, code_image) + begin * y.size[2] * y.stride : nullptr;
             job.code_stride = y.stride;
             job.code_line = y.size[2] * y.stride;
             job.scratch = plan.scratch(thread);
@@ -273,13 +290,13 @@ public:
             row.bias = bias + filter;
             const float* const panel_input = from + panel.group * group_channels;
             if (pool) {
-                pooled_panel(row, panel_input, to + filter, n, thread, filter);
+                pooled_panel(row, panel_input, to + filter, n, thread, filter, begin, end);
                 continue;
             }
             row.pixels = size[2];
             row.output_stride = y.step[2];
             for (Index d = 0; d < size[0]; ++d)
-                for (Index h = 0; h < size[1]; ++h) {
+                for (Index h = begin; h < end; ++h) {
                     row.input = panel_input + d * w.stride[0] * x.step[0] + h * w.stride[1] * x.step[1];
                     row.output = to + filter + d * y.step[0] + h * y.step[1];
                     plan.kernels.correlate(row);
@@ -448,7 +465,8 @@ private:
     }
 
     // Two rows of pixels at a time into a strip, and their maxima out of it.
-    void pooled_panel(CorrelateRow row, const float* from, float* to, Index n, int thread, Index filter) {
+    void pooled_panel(CorrelateRow row, const float* from, float* to, Index n, int thread, Index filter, Index begin,
+                      Index end) {
         const Tensor& x = plan.value(input);
         const Tensor& y = plan.value(node);
         const WindowSettings& w = settings.window;
@@ -463,7 +481,7 @@ private:
         pair.output_stride = y.step[2];
         pair.pixels = y.size[2];
         pair.channels = width;
-        for (Index h = 0; h < y.size[1]; ++h) {
+        for (Index h = begin; h < end; ++h) {
             for (Index half = 0; half < pair_rows(); ++half) {
                 row.input = from + (2 * h + half) * w.stride[1] * x.step[1];
                 row.output = strip + half * row.pixels * width;

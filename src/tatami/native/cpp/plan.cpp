@@ -346,6 +346,17 @@ void Plan::forward(int first, int last) {
             stage.operations[0]->forward_batch();
             continue;
         }
+        if (batch_ == 1 && threads_ > 1) {
+            for (Operation* operation : stage.operations) {
+                const Index parts = operation->parts(threads_);
+                if (parts == 1)
+                    operation->forward(0, 0);
+                else
+                    parallel_for(threads_, parts, 1,
+                                 [&](Index part, int thread) { operation->forward_part(0, 0, thread, part, parts); });
+            }
+            continue;
+        }
         parallel_for(threads_, batch_, forward_grain, [&](Index n, int thread) {
             for (Operation* operation : stage.operations) operation->forward(n, thread);
         });

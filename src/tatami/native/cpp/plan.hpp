@@ -150,6 +150,9 @@ public:
     virtual void prepare() {}  // after all tensors are placed
     virtual void pack() {}     // whenever parameters have changed
     virtual void forward(Index, int) {}
+    // One image shared out: in how many parts, and one of them. `slot` says where per-thread tensors lie.
+    virtual Index parts(Index) const { return 1; }
+    virtual void forward_part(Index n, int slot, int, Index, Index) { forward(n, slot); }
     virtual void backward(Index, int, Index, bool) {}  // image, thread, chunk, first image of the chunk
     virtual void forward_batch() {}
     virtual void backward_batch() {}
