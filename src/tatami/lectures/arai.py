@@ -141,7 +141,7 @@ def cost() -> Step:
                         "seconds",
                         Text("seconds of training, as reported", "学習時間（秒、報告値）"),
                         SECONDS,
-                        printed(SECONDS, 6),
+                        None,
                         2,
                     ),
                     Number(
@@ -310,7 +310,7 @@ def forgotten_mask(request: Request) -> Step:
             "δ of a dense layer is (Z > 0).*(δ·W), dropout or not",
             "ドロップアウトの有無によらず、全結合層のδは (Z > 0).*(δ·W)",
         ),
-        Text("it is mask·(Z > 0).*(δ·W) / (1 - ratio)", "正しくは mask·(Z > 0).*(δ·W) / (1 − ratio)"),
+        Text("it is mask·(Z > 0).*(δ·W) / (1 - ratio)", " mask·(Z > 0).*(δ·W) / (1 − ratio)"),
         Text(
             "Forward multiplies the layer's output by mask / (1 - ratio), so by the chain rule backward has to"
             " multiply by the"
@@ -385,7 +385,6 @@ def exact_dropout(request: Request) -> Step:
                         "exact count",
                         Text("kept of 100×200, exact", "100×200のうち残る数（ちょうど）"),
                         exact,
-                        printed(round(100 * 200 * 0.8)),
                     ),
                     Number(
                         "independent count", Text("kept, drawn one by one", "独立に選んだ場合"), independent
@@ -481,7 +480,7 @@ def short_training(request: Request) -> Step:
                             "プログラムの報告（MNIST 1000枚、4エポック後）",
                         ),
                         ACCURACY,
-                        printed(ACCURACY, 3),
+                        None,
                         3,
                     ),
                 )

@@ -5,8 +5,10 @@ from numpy.typing import NDArray
 
 from tatami.gradient_check import check_gradients
 from tatami.initializers import Given
+from tatami.inspect.trace import trace
 from tatami.layers import Convolution, Dense, Flatten, MaxPool, ReLU
 from tatami.lectures.convolution import convolve
+from tatami.lectures.explained import worked_line
 from tatami.lectures.numerals import numeral
 from tatami.lectures.walkthrough import (
     Erratum,
@@ -19,7 +21,6 @@ from tatami.lectures.walkthrough import (
     Table,
     Text,
     Worked,
-    printed,
     same,
 )
 from tatami.network import Network, Parameters, Sequential
@@ -82,10 +83,11 @@ class SmallPass:
             )
             alive = np.count_nonzero(self.step.value_gradients["conv2"]) >= 3
             filters = self.step.gradients["conv1"]["weight"]
-            undecided = 0.5 < self.step.loss < 2
+            undecided = 0.5 < self.step.loss < 2 and np.all(self.parameters["conv2"]["weight"])
             through = all(np.any(filters[k]) for k in range(len(filters)))
             if alive and undecided and through and self.is_smooth():
                 break
+        self.trace = trace(self.network, self.parameters, self.image, RIGHT_CLASS)
 
     def is_smooth(self) -> bool:
         """Say whether no ReLU sits at its kink and no maximum is shared, where a derivative would not exist."""
@@ -233,6 +235,14 @@ def second_convolution(pass_: SmallPass) -> Step:
         ),
         (
             Grids((Grid("δ conv2", "δ⁽²⁾", delta),)),
+            Worked(
+                (
+                    worked_line(
+                        r"\frac{\partial E}{\partial F(1,1,1,1)}",
+                        pass_.trace.explain_gradient("conv2.weight", (0, 0, 0, 0)),
+                    ),
+                )
+            ),
             Grids(
                 (
                     Grid("dF2 first", "∂E/∂F⁽²⁾(1,1)", gradient[0]),
@@ -317,6 +327,14 @@ def turned_kernel(pass_: SmallPass) -> Step:
                     Grid("full correlation second", "full, channel 2", full_correlation(delta, weight[1])),
                 )
             ),
+            Worked(
+                (
+                    worked_line(
+                        r"\frac{\partial E}{\partial x(1,2,2)}",
+                        pass_.trace.explain_gradient("pool1", (0, 1, 1)),
+                    ),
+                )
+            ),
         ),
         (erratum,),
     )
@@ -396,9 +414,9 @@ def checked(pass_: SmallPass) -> Step:
         Text(
             "Change one parameter by ±h, compute the error both times, divide by 2h: no calculus, only the forward"
             " pass. Every"
-            " gradient above has to agree, and does. `tatami gradcheck NETWORK` does this for any network.",
+            " gradient above has to agree, and does. 'tatami gradcheck NETWORK' does this for any network.",
             "パラメータを1つだけ±h動かして誤差を2回計算し、差を2hで割る。微分の公式は使わず、順伝播だけで済む。"
-            "上のすべての勾配がこれと一致する。`tatami gradcheck NETWORK` でどの網でも確かめられる。",
+            "上のすべての勾配がこれと一致する。'tatami gradcheck NETWORK' でどの網でも確かめられる。",
         ),
         (r"\frac{\partial E}{\partial w} \approx \frac{E(w+h) - E(w-h)}{2h}",),
         (
@@ -422,7 +440,6 @@ def checked(pass_: SmallPass) -> Step:
                             "乱数の上流勾配で一致しない微分の数",
                         ),
                         len(report.failures),
-                        printed(0),
                     ),
                 )
             ),

@@ -15,7 +15,6 @@ from tatami.lectures.walkthrough import (
     Step,
     Text,
     Worked,
-    printed,
 )
 from tatami.random import RandomKey
 
@@ -68,9 +67,7 @@ def expectation(request: Request) -> Step:
         (r"\text{mean of } y(i) = \frac{(1 - r) \cdot 1 + r \cdot 0}{1 - r} x(i) = x(i)",),
         (
             Grids((Grid("x again", "x", X), Grid("mean y", "mean of y", mean, decimals=2))),
-            Numbers(
-                (Number("share kept", Text("share kept", "残った割合"), masks.mean(), printed(0.75, 2)),)
-            ),
+            Numbers((Number("share kept", Text("share kept", "残った割合"), masks.mean()),)),
         ),
     )
 
@@ -138,7 +135,7 @@ def testing(request: Request) -> Step:
         (r"y(i) = x(i)",),
         (
             Grids(
-                (Grid("x at test", "x", X), Grid("y at test", "y", inverted, printed(X))),
+                (Grid("x at test", "x", X), Grid("y at test", "y", inverted)),
             ),
         ),
         (erratum,),
@@ -155,7 +152,7 @@ def backward(request: Request) -> Step:
         Text(
             "The same mask and factor multiply the gradient: who was not there is not to blame. (Arai's program"
             " forgets this; see the"
-            " lecture `arai`.)",
+            " lecture 'arai'.)",
             "勾配にも同じマスクと係数を掛ける。いなかった者に責任はない。（新井のプログラムはこれを忘れている。"
             "講義 arai を参照。）",
         ),

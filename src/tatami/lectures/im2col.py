@@ -178,7 +178,6 @@ def batch() -> Step:
                         "larger",
                         Text("2 images 3×7×7, filter 5×5", "画像2枚 3×7×7、フィルタ5×5"),
                         sizes,
-                        printed([2 * 3 * 3, 3 * 5 * 5]),
                     ),
                 )
             ),

@@ -252,7 +252,7 @@ def formula(seed: int) -> Step:
         "Qiita-he",
         Text("§5 (4) ii, He's initial value", "5章(4) ii、Heの初期値"),
         Text("the deviation is √2/n", "標準偏差は√2/n"),
-        Text("it is √(2/n)", "正しくは√(2/n)"),
+        Text("it is √(2/n)", "√(2/n)"),
         Text(
             "The article itself says that He doubles, which is meant of the variance: 1/n for Xavier becomes 2/n."
             " With √2/n, for"

@@ -14,7 +14,6 @@ from tatami.lectures.walkthrough import (
     Step,
     Text,
     Worked,
-    printed,
     same,
 )
 from tatami.losses import SoftmaxCrossEntropy, SquaredError
@@ -103,7 +102,7 @@ def softmax_step() -> Step:
                 (
                     Number("z", same("z"), z[0], None, 1),
                     Number("v", same("v"), v),
-                    Number("v sum", same("Σ v"), v.sum(), printed(1.0, 6), 6),
+                    Number("v sum", same("Σ v"), v.sum(), None, 6),
                     Number("v shifted", Text("v for z + 100", "z + 100 のv"), loss.predict(OPS, z + 100)[0]),
                 )
             ),
@@ -175,7 +174,7 @@ def beginning() -> Step:
                 (
                     Number("δ", Text("v - r", "v − r"), delta),
                     Number("δ measured", Text("central difference", "中心差分"), measured),
-                    Number("δ sum", same("Σ δ"), round(float(delta.sum()), 12), printed(0.0, 6)),
+                    Number("δ sum", same("Σ δ"), round(float(delta.sum()), 12)),
                 )
             ),
         ),

@@ -14,7 +14,8 @@ def numeral(value: float, decimals: int = 4) -> str:
         return "NaN" if np.isnan(value) else "∞" if value > 0 else "-∞"
     if value == round(value) and abs(value) < 1e15:
         return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
-    if abs(value) < 0.5 * 10.0 ** (1 - decimals):
+    # Below this a number would lose its first digits; few decimals are asked for where those do not matter.
+    if abs(value) < 0.5 * 10.0 ** ((1 if decimals >= 3 else 0) - decimals):
         return f"{value:.2e}"
     if abs(value) >= 1e6:
         return f"{value:.2e}"

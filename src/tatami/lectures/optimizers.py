@@ -12,7 +12,6 @@ from tatami.lectures.walkthrough import (
     Step,
     Table,
     Text,
-    printed,
     same,
 )
 from tatami.optimizers import SGD, AdaGrad, Adam, Optimizer, RMSProp
@@ -239,7 +238,6 @@ def compared() -> Step:
                         "momentum zero",
                         Text("largest distance of momentum → 0 from SGD", "慣性→0とSGDの最大の差"),
                         np.abs(momentum - plain).max(),
-                        printed(0.0, 6),
                     ),
                 )
             ),

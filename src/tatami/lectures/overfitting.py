@@ -15,7 +15,6 @@ from tatami.lectures.walkthrough import (
     Step,
     Text,
     Worked,
-    printed,
     same,
 )
 from tatami.network import Network, Sequential
@@ -146,7 +145,7 @@ def weight_decay(plain: Course, decayed: Course) -> Step:
                         "decayed weight",
                         Text("the weight above after one step", "上の重みの1回更新後"),
                         updated["dense1"]["weight"][0],
-                        printed(1.9, 1),
+                        None,
                         1,
                     ),
                     Number(
@@ -170,7 +169,7 @@ def dropout(plain: Course, dropped: Course) -> Step:
         Text(
             "In every step half of the hidden units are switched off at random. No unit can rely on a certain"
             " other one, so each has"
-            " to be useful by itself; in the end all of them vote. The lecture `dropout` has the rule.",
+            " to be useful by itself; in the end all of them vote. The lecture 'dropout' has the rule.",
             "毎回、中間ユニットの半分を無作為に消す。"
             "特定の相手に頼れないので各ユニットが単独でも役立つようになり、最後は全員で投票する。規則は講義"
             " dropout にある。",

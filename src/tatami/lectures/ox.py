@@ -5,7 +5,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tatami.inspect.trace import trace
 from tatami.lectures import ox_slides as slides
+from tatami.lectures.explained import worked_line
 from tatami.lectures.numerals import numeral, numeral_row
 from tatami.lectures.walkthrough import (
     Erratum,
@@ -68,6 +70,9 @@ class Exercise:
         self.parameters = self.program.network.initialize(dtype="float64")
         self.images = slides.THREE_OF_EACH[:, np.newaxis]
         self.step: Pass = self.program.train_step(self.parameters, self.images, LABELS, keep=True)
+        self.trace = trace(
+            self.program.network, self.parameters, slides.CIRCLE[np.newaxis], 0, SquaredError("sum")
+        )
         optimizer = SGD(slides.RATE)
         self.updated, _ = optimizer.update(
             self.parameters, self.step.gradients, optimizer.initialize(self.parameters)
@@ -148,8 +153,8 @@ def filtering(exercise: Exercise) -> Step:
         (
             Worked(
                 (
-                    r"u(1,1,1) = 1 \cdot 1 + 1 \cdot 1 + 1 \cdot 1 + (-1) \cdot 0 = "
-                    + numeral(circle[0, 0, 0]),
+                    worked_line("z(1,1,1)", exercise.trace.explain("conv1", (0, 0, 0))),
+                    worked_line("z(2,1,1)", exercise.trace.explain("conv1", (1, 0, 0))),
                 )
             ),
             Grids(
@@ -229,7 +234,7 @@ def output(exercise: Exercise) -> Step:
         Text("the weighted sums are -2.2263 and 0.5296", "重み付き和は-2.2263と0.5296"),
         Text(
             f"they are {numeral(sums[CROSS][0])} and {numeral(sums[CROSS][1])}",
-            f"正しくは{numeral(sums[CROSS][0])}と{numeral(sums[CROSS][1])}",
+            f"{numeral(sums[CROSS][0])}と{numeral(sums[CROSS][1])}",
         ),
         Text(
             "The numbers were left over from the slide for ○. The outputs 0.1719 and 0.8650 beside them follow"
@@ -557,7 +562,7 @@ def one_update(exercise: Exercise) -> Step:
         Text("the weight is -1.53", "重みは-1.53"),
         Text(
             f"it is +{updated['dense1']['weight'][0, 0]:.4f}",
-            f"正しくは+{updated['dense1']['weight'][0, 0]:.4f}",
+            f"+{updated['dense1']['weight'][0, 0]:.4f}",
         ),
         Text(
             "It started at +1.5, and one step with rate 0.1 moves it by 0.033. With -1.53 the slide's own output"
@@ -607,6 +612,18 @@ def one_update(exercise: Exercise) -> Step:
                     Grid("dW", "∂C/∂W", gradients["dense1"]["weight"]),
                     Grid("dF1", "∂C/∂F₁", gradients["conv1"]["weight"][0, 0]),
                     Grid("dF2", "∂C/∂F₂", gradients["conv1"]["weight"][1, 0]),
+                )
+            ),
+            Worked(
+                (
+                    worked_line(
+                        r"\text{on one ○:} \quad \frac{\partial C}{\partial W(1,1)}",
+                        exercise.trace.explain_gradient("dense1.weight", (0, 0)),
+                    ),
+                    worked_line(
+                        r"\frac{\partial C}{\partial F(2,1,1,1)}",
+                        exercise.trace.explain_gradient("conv1.weight", (1, 0, 0, 0)),
+                    ),
                 )
             ),
             Numbers(
