@@ -231,6 +231,7 @@ def report(console: Console, run: Run, splits: DatasetSplits) -> None:
     console.heading("Next")
     console.line(f"  tatami predict {run.folder.path} IMAGE.png")
     console.line(f"  tatami evaluate {run.folder.path}")
+    console.line(f"  tatami report {run.folder.path}")
     console.json(result(run))
 
 
