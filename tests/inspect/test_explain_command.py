@@ -62,6 +62,14 @@ def test_numbers_from_a_file(capsys, tmp_path):
     assert "input[0,1,1] = 0" in out
 
 
+def test_an_update(capsys, circle):
+    words = ("ox", circle, "dense1.weight[0,0]", "--update", "sgd", "--lr", "0.1", "--target", "0")
+    code, out, err = run(capsys, *words)
+    assert code == 0, err
+    assert "dense1.weight′[0,0] = 1.5133" in out
+    assert "w ← w − η·g" in out
+
+
 def test_im2col(capsys, circle):
     code, out, _ = run(capsys, "ox", circle, "conv1", "--im2col")
     assert code == 0
@@ -90,6 +98,9 @@ def test_a_trained_model_with_its_class_names(capsys, tmp_path, circle):
         (("ox", "{}", "conv1[0,a]"), "an index is whole numbers with commas"),
         (("ox", "{}", "conv1[0"), "expected an entry such as 'conv1[0,2,3]'"),
         (("ox", "{}", "conv1[0,0,0]", "--gradient"), "--gradient needs the right class: --target LABEL"),
+        (("ox", "{}", "conv1.weight[0,0,0,0]", "--update", "sgd"), "--update needs the right class"),
+        (("ox", "{}", "conv1[0,0,0]", "--update", "sgd", "--target", "0"), "unknown parameter of conv1"),
+        (("ox", "{}", "conv1.bias[0]", "--update", "sdg", "--target", "0"), "did you mean 'sgd'?"),
         (("ox", "{}", "loss"), "there is no loss without the right class"),
         (("ox", "{}", "loss", "--target", "round"), "numbered classes, from 0"),
         (("ox", "{}", "loss", "--target", "5"), "label out of range"),

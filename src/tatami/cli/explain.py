@@ -9,7 +9,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from tatami.cli.choices import choose_network, shape_of
+from tatami.cli.choices import choose_network, choose_optimizer, shape_of
 from tatami.cli.console import colour_wanted
 from tatami.cli.options import classes_option, input_option
 from tatami.data import read_images
@@ -33,6 +33,10 @@ INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 @click.argument("entry")
 @click.option("--gradient", is_flag=True, help="Explain the gradient of the loss there; needs --target.")
 @click.option("--target", metavar="LABEL", help="Right class: its number from 0, or its name.")
+@click.option(
+    "--update", metavar="OPTIMIZER", help="Explain how an optimiser moves a weight; needs --target."
+)
+@click.option("--lr", "learning_rate", type=float, metavar="RATE", help="Learning rate of --update.")
 @click.option(
     "--im2col", is_flag=True, help="Show the matrix of windows of a convolution; ENTRY is its name."
 )
@@ -135,8 +139,9 @@ def run(
 ) -> Trace:
     """Trace the pass, with the target if there is one."""
     target = None if options["target"] is None else label_of(options["target"], class_names)
-    if options["gradient"] and target is None:
-        raise SettingError("--gradient needs the right class: --target LABEL")
+    for option in ("gradient", "update"):
+        if options[option] and target is None:
+            raise SettingError(f"--{option} needs the right class: --target LABEL")
     return trace(network, parameters, pixels, target, loss, state=state or None)
 
 
@@ -163,6 +168,9 @@ def explained(kept: Trace, text: str, options: dict[str, Any]) -> Explanation:
             raise SettingError(f"{text}: with --one-based indices count from 1")
         index = tuple(at - 1 for at in index)
     try:
+        if options["update"]:
+            optimizer = choose_optimizer(options["update"], {"learning_rate": options["learning_rate"]})
+            return kept.explain_update(optimizer, name, index)
         return kept.explain_gradient(name, index) if options["gradient"] else kept.explain(name, index)
     except ShapeError as error:
         if options["one_based"]:

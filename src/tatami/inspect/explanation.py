@@ -290,7 +290,10 @@ class Explanation:
 
     @property
     def combination(self) -> str:
-        """Return how the terms combine: 'sum', 'maximum', 'product', 'quotient', 'function', 'copy', 'given'."""
+        """Return how the terms combine.
+
+        'sum', 'maximum', 'product', 'quotient', 'power', 'function', 'copy'; 'constant' and 'given' have no terms.
+        """
         if self.given:
             return "given"
         node = principal(self.derivation.expression)
@@ -302,6 +305,8 @@ class Explanation:
             return "maximum"
         if isinstance(node, Applied):
             return node.kind if node.kind in ("quotient", "power") else "function"
+        if isinstance(node, Number):
+            return "constant"
         return "product" if isinstance(node, Product | Negative) else "copy"
 
     @property

@@ -32,6 +32,7 @@ ENGLISH: dict[str, str] = {
     "combine_power": "a power",
     "combine_function": "a function of what follows",
     "combine_copy": "copied from another entry",
+    "combine_constant": "a constant",
     "combine_given": "given from outside, not computed",
     # what was given
     "given_value": "a pixel of the input",
@@ -121,6 +122,7 @@ JAPANESE: dict[str, str] = {
     "combine_power": "べき",
     "combine_function": "次の値の関数",
     "combine_copy": "ほかの要素の写し",
+    "combine_constant": "定数",
     "combine_given": "計算した値ではなく, 外から与えられた値",
     "given_value": "入力の画素",
     "given_parameter": "パラメータ: 初期値, または学習で得た値",
