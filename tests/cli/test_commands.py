@@ -9,8 +9,11 @@ import pytest
 from tests.cli.small import SMALL
 
 import tatami as library
+from tatami import native
 from tatami.training.model import load_model
 from tatami.training.run_folder import RunFolder
+
+NATIVE = pytest.mark.skipif(not native.is_built(), reason="built without native kernels")
 
 FIELDS = {
     "accuracy",
@@ -202,6 +205,40 @@ def test_doctor_names_versions_machine_and_backends(tatami):
     assert ended.json["versions"]["tatami"] == library.__version__
     assert {"name": "reference", "available": True, "reason": None} in ended.json["backends"]
     assert "Backends" in ended.err
+
+
+@NATIVE
+def test_doctor_names_the_instruction_sets_and_what_chose_one(tatami, monkeypatch):
+    def native_backend():
+        return next(b for b in tatami("doctor", "--json").json["backends"] if b["name"] == "native")
+
+    found = native_backend()
+    assert found["instruction_set"] == found["instruction_sets"][0]
+    assert found["instruction_sets"] == list(native.available())
+    assert found["threads"] >= 1
+    monkeypatch.setenv("TATAMI_ISA", "baseline")
+    assert (native_backend()["instruction_set"], native_backend()["forced"]) == ("baseline", "baseline")
+    assert "baseline, forced by TATAMI_ISA of" in tatami("doctor").out
+    monkeypatch.setenv("TATAMI_ISA", "axv2")
+    assert not native_backend()["available"]
+    assert "not available: unknown instruction set (TATAMI_ISA) 'axv2'" in tatami("doctor").out
+
+
+def test_doctor_says_why_the_kernels_are_missing(tatami, monkeypatch):
+    monkeypatch.setattr(native, "_kernels", None)
+    monkeypatch.setattr(native, "_missing", "it was installed without a C++ compiler")
+    assert "not available: it was installed without a C++ compiler" in tatami("doctor").out
+
+
+@NATIVE
+def test_summary_says_where_each_layer_runs(tatami):
+    ended = tatami("summary", "arai", "--backend", "native", "--json")
+    places = ended.json["where_layers_run"]
+    assert places["conv1"] == {"predicting": "fused into pool1", "training": "fused into pool1"}
+    assert "max pool" in places["pool1"]["predicting"]
+    assert places["dropout1"] == {"predicting": "no work", "training": "dropout"}
+    assert "Where the layers run: native backend" in ended.err
+    assert "reference backend, f32" in tatami("summary", "arai", "--backend", "reference").out
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "summary", "gradcheck", "doctor"])

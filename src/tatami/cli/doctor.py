@@ -11,6 +11,7 @@ import click
 from tatami import __version__, native
 from tatami.cli.console import Console
 from tatami.cli.options import json_option, usable_threads
+from tatami.errors import UnknownNameError
 
 CORE = ("numpy", "safetensors", "pillow", "click", "tqdm")
 # Extra -> the package that it is for.
@@ -124,16 +125,28 @@ def linear_algebra() -> str:
 
 def backends() -> list[dict[str, Any]]:
     """Return every backend, whether it can be used here, and if not why."""
-    return [
-        {"name": "reference", "available": True, "reason": None},
-        {
-            "name": "native",
-            "available": native.is_built(),
-            "reason": native.why_missing() or None,
-            "instruction_sets": list(native.available()),
-            "instruction_set": native.instruction_set() if native.is_built() else None,
-        },
-    ]
+    return [{"name": "reference", "available": True, "reason": None}, native_backend()]
+
+
+def native_backend() -> dict[str, Any]:
+    """Return whether the kernels are there, for which instruction sets, which one is used and with how many threads."""
+    forced = os.environ.get("TATAMI_ISA") or None
+    reason: str | None = native.why_missing() or None
+    chosen = None
+    if native.is_built():
+        try:
+            chosen = native.instruction_set()
+        except UnknownNameError as error:
+            reason = str(error)
+    return {
+        "name": "native",
+        "available": chosen is not None,
+        "reason": reason,
+        "instruction_sets": list(native.available()),
+        "instruction_set": chosen,
+        "forced": forced,
+        "threads": native.kernels().default_threads() if native.is_built() else None,
+    }
 
 
 def backend_line(backend: dict[str, Any]) -> str:
@@ -142,4 +155,6 @@ def backend_line(backend: dict[str, Any]) -> str:
         return f"not available: {backend['reason']}"
     if not backend.get("instruction_sets"):
         return "available"
-    return f"available: {backend['instruction_set']} of {', '.join(backend['instruction_sets'])}"
+    why = "forced by TATAMI_ISA" if backend["forced"] else "the best"
+    threads = f"{backend['threads']} thread{'' if backend['threads'] == 1 else 's'}"
+    return f"{backend['instruction_set']}, {why} of {', '.join(backend['instruction_sets'])}; {threads} by default"
