@@ -320,6 +320,15 @@ def test_what_is_asked_for_is_checked(model, doubled, examples):
         attribution_map("gradcam", network, doubled, x, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("arai", "relu2"), ("lenet5", "tanh2"), ("small_convnet", "relu2"), ("ox", "sigmoid1")],
+)
+def test_grad_cam_looks_at_the_last_maps_with_places(name, layer):
+    assert last_maps(tatami.build(name)) == layer
+    assert last_maps(lines(6, 6)) == "relu2"
+
+
 def test_global_pooling_and_grad_cam_at_a_named_layer():
     network = tatami.Sequential(
         Convolution(4, 3, padding="same"), ReLU(), GlobalAveragePool(), Dense(2), input_shape=(1, 6, 6)

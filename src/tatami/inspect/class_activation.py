@@ -1,5 +1,6 @@
 """Grad-CAM: which places of a layer's maps speak for a class."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,7 @@ from tatami.errors import SettingError, ShapeError
 from tatami.inspect.resampling import enlarge
 from tatami.inspect.units import Target, resolve_target
 from tatami.inspect.walk import walk_forward
-from tatami.layers import Convolution
-from tatami.layers.activations import Activation
+from tatami.layers import Dropout
 from tatami.network import Network, Parameters
 
 
@@ -34,7 +34,7 @@ def grad_cam(
         x: a batch (N, *input_shape), preprocessed.
         target: a class for all examples, one for each, or a `Unit`.
         state: what layers carry; the initial state by default.
-        layer: whose maps; by default the last convolution, behind its activation.
+        layer: whose maps; by default the last ones that tell places apart, see `last_maps`.
         full_size: whether to enlarge the map to the input by linear interpolation.
 
     Returns:
@@ -76,19 +76,23 @@ def grad_cam(
 
 
 def last_maps(network: Network) -> str:
-    """Return the last convolution's name, or that of the activation that alone reads it.
+    """Return the last layer that still tells places apart: behind a convolution, no pooling, more than one position.
 
     >>> import tatami
-    >>> last_maps(tatami.build("arai"))
-    'relu2'
+    >>> last_maps(tatami.build("arai")), last_maps(tatami.build("lenet5"))  # whose third convolution has one position
+    ('relu2', 'tanh2')
     """
-    convolutions = [node.name for node in network.nodes if isinstance(node.layer, Convolution)]
-    if not convolutions:
+    convolved: set[str] = set()
+    candidates = []
+    for node in network.nodes:
+        specs = network.parameter_specs.get(node.name, {})
+        if any(len(spec.shape) > 2 for spec in specs.values()) or convolved.intersection(node.inputs):
+            convolved.add(node.name)
+            shape = network.shapes[node.name]
+            if len(shape) > 1 and prod(shape[1:]) > 1 and node.layer.kind not in ("pool", Dropout.kind):
+                candidates.append(node.name)
+    if not candidates:
         raise SettingError(
             f"Grad-CAM needs maps, and {network.name} has no convolution; name a layer= with maps"
         )
-    last = convolutions[-1]
-    readers = [node for node in network.nodes if last in node.inputs]
-    if len(readers) == 1 and isinstance(readers[0].layer, Activation):
-        return readers[0].name
-    return last
+    return candidates[-1]

@@ -76,7 +76,7 @@ METHODS: dict[str, Method] = {
         "Grad-CAM",
         grad_cam,
         False,
-        "Where the maps of the last convolution speak for the class.",
+        "Where the last maps that tell places apart speak for the class.",
         needs_maps=True,
     ),
     "occlusion": Method(
