@@ -20,6 +20,7 @@ from tatami import (
     GlobalAveragePool,
     MaxPool,
     Network,
+    Pad,
     Program,
     RandomKey,
     ReLU,
@@ -385,6 +386,15 @@ def test_gradients_go_back_through_time_to_the_loss(layer):
     assert wrong == []
     kinds = {subject.kind for subject in found}
     assert {"inner gradient", "gradient", "saved", "parameter", "target"} <= kinds
+
+
+def test_a_number_that_is_always_the_same_is_no_pixel():
+    network = Sequential(Pad(1, "constant", 2.5), input_shape=(1, 2, 2))
+    explanation = trace(network, {}, np.ones((1, 2, 2))).explain("pad1", (0, 0, 0))
+    assert explanation.check()
+    assert not explanation.given
+    assert "pixel" not in explanation.text()
+    assert "2.5" in explanation.text()
 
 
 def test_it_says_what_it_holds(kept):

@@ -206,12 +206,19 @@ class Derivation:
         expression: the same for this entry, in the order in which the reference backend computes it.
         exact: whether that order is kept to the last bit, so that the result must be the same number.
         notes: remarks.
+        given: whether there is nothing to derive: the number came from outside.
     """
 
     formula: Formula
     expression: Expression
     exact: bool = False
     notes: tuple[Note, ...] = ()
+    given: bool = False
+
+
+def given_number(value: float) -> Derivation:
+    """Return the derivation of a number that came from outside."""
+    return Derivation(Formula(""), Number(value), exact=True, given=True)
 
 
 @dataclass(frozen=True)
@@ -236,7 +243,7 @@ class Explanation:
     @property
     def given(self) -> bool:
         """Say whether the number came from outside: a pixel, a parameter, a target, a drawn mask."""
-        return not self.references and self.subject.kind in ("value", "parameter", "target", "saved", "slot")
+        return self.derivation.given
 
     @property
     def exact(self) -> bool:

@@ -28,8 +28,17 @@ from numpy.typing import NDArray
 from tatami.backends import ReferenceBackend
 from tatami.errors import DataError, SettingError, ShapeError, unknown_name
 from tatami.inspect.explain import View, explain_update, explainer_of, loss_explainer_of
-from tatami.inspect.explanation import Derivation, Explanation, Index, Kind, Note, Reference, input_name
-from tatami.inspect.expression import Formula, Number, Sum
+from tatami.inspect.explanation import (
+    Derivation,
+    Explanation,
+    Index,
+    Kind,
+    Note,
+    Reference,
+    given_number,
+    input_name,
+)
+from tatami.inspect.expression import Formula, Sum
 from tatami.inspect.im2col_view import Im2colView
 from tatami.layers.base import Context
 from tatami.layers.convolution import Convolution
@@ -427,7 +436,7 @@ class Trace:
         """Explain an entry: find who made it, and let that class say how."""
         owner, derivation = self.derive(reference)
         if derivation is None:
-            derivation = Derivation(Formula(""), Number(reference.value()), exact=True)
+            derivation = given_number(reference.value())
         return Explanation(reference, owner, derivation)
 
     def derive(self, reference: Reference) -> tuple[str, Derivation | None]:
@@ -517,5 +526,5 @@ class Update:
             derivation = explain_update(self, reference)
             return Explanation(reference, type(self.optimizer).__name__, derivation)
         if reference.kind == "slot":
-            return Explanation(reference, "", Derivation(Formula(""), Number(reference.value()), exact=True))
+            return Explanation(reference, "", given_number(reference.value()))
         return self.trace.explanation_of(reference)
