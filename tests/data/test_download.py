@@ -3,13 +3,14 @@
 import hashlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tatami.data import load_mnist, write_idx
 from tatami.data.download import RemoteFile, download
-from tatami.data.mnist import FILES, TEST_LABELS, cache_folder
+from tatami.data.mnist import FILES, MNIST, TEST_LABELS, cache_folder
 from tatami.errors import DataError
 
 CONTENT = bytes(range(256)) * 400
@@ -162,17 +163,16 @@ def small_mnist(server, tmp_path, monkeypatch):
         write_idx(folder / file.name, numbers.astype(np.uint8))
         data = (folder / file.name).read_bytes()
         replaced.append(RemoteFile(file.name, len(data), hashlib.sha256(data).hexdigest()))
-    names = ("TRAIN_IMAGES", "TRAIN_LABELS", "TEST_IMAGES", "TEST_LABELS")
-    for name, file in zip(names, replaced, strict=True):
-        monkeypatch.setattr(f"tatami.data.mnist.{name}", file)
-    monkeypatch.setattr("tatami.data.mnist.FILES", tuple(replaced))
+    server.small = replace(MNIST, files=tuple(replaced))
     server.answers["mnist"] = lambda handler, name: content((folder / name).read_bytes())(handler, name)
     return server
 
 
 def test_mnist_is_downloaded_once_into_the_cache(small_mnist):
     for _ in range(2):
-        splits = load_mnist(mirrors=[small_mnist.mirror("missing"), small_mnist.mirror("mnist")])
+        splits = load_mnist(
+            mirrors=[small_mnist.mirror("missing"), small_mnist.mirror("mnist")], kind=small_mnist.small
+        )
         assert str(splits.train) == "mnist: 20 images of shape (1, 2, 2), 10 classes"
     assert len(small_mnist.asked) == 8
     assert len(list(cache_folder().iterdir())) == 4
@@ -180,9 +180,9 @@ def test_mnist_is_downloaded_once_into_the_cache(small_mnist):
 
 def test_only_what_the_cache_lacks_is_downloaded(small_mnist):
     mirrors = [small_mnist.mirror("mnist")]
-    load_mnist(mirrors=mirrors)
+    load_mnist(mirrors=mirrors, kind=small_mnist.small)
     (cache_folder() / TEST_LABELS.name).unlink()
-    load_mnist(mirrors=mirrors)
+    load_mnist(mirrors=mirrors, kind=small_mnist.small)
     assert small_mnist.asked[4:] == [f"/mnist/{TEST_LABELS.name}"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tatami import native
 from tatami.data import DatasetSplits, load
+from tatami.data.sources import NAMES
 from tatami.errors import CheckpointError, DataError, SettingError, TatamiError, unknown_name
 from tatami.geometry import Shape
 from tatami.models import MODELS, build
@@ -88,9 +89,6 @@ class Source:
             )
         size = values["size"]
         return cls(**{**values, "size": None if size is None else (int(size[0]), int(size[1]))})
-
-
-NAMES = ("digits", "mnist", "ox")
 
 
 def source_of_run(path: Path) -> Source:

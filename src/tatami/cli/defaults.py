@@ -35,6 +35,12 @@ DEFAULTS: dict[str, Defaults] = {
     # Reaches 98 % in a few seconds for every seed that was tried.
     "digits": Defaults(network="small_convnet", epochs=15, batch_size=32, learning_rate=0.003),
     "mnist": Defaults(network="arai", epochs=4, batch_size=100, learning_rate=0.001),
+    "fashion_mnist": Defaults(network="small_convnet", epochs=5),
+    "kmnist": Defaults(network="small_convnet", epochs=5),
+    "cifar10": Defaults(network="small_convnet", epochs=10),
+    "cifar100": Defaults(network="small_convnet", epochs=10),
+    "katakana": Defaults(network="small_convnet", epochs=8, batch_size=32),
+    "katakana46": Defaults(network="small_convnet", epochs=8, batch_size=32),
     # The exercise: all six images in one step, the cost summed over them, 5000 updates.
     "ox": Defaults(
         network="ox",

@@ -25,9 +25,11 @@ data_option = click.option(
     "data_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where the files of mnist lie.",
+    help="Where the files of mnist and the like lie; for katakana: a font file to test on.",
 )
-size_option = click.option("--size", metavar="N|HxW", help="Resize the images of a folder to this size.")
+size_option = click.option(
+    "--size", metavar="N|HxW", help="Resize the images of a folder to this size, or draw katakana in it."
+)
 channels_option = click.option(
     "--channels", type=click.Choice(["1", "3"]), help="Read the images of a folder as grey (1) or colour (3)."
 )

@@ -91,7 +91,9 @@ WITH_RESUME = {
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, dataset: str | None, **options: Any) -> None:
-    """Train a network on DATASET: digits (default), mnist, ox, or a folder with one folder of images per class.
+    """Train a network on DATASET: digits (default), another name (tatami data list), or a folder of images.
+
+    The folder has one sub-folder of images for each class.
 
     The defaults depend on the data set. The run folder (runs/<dataset>-<network>-<number> without --out) holds the
     checkpoints, the history and pictures.

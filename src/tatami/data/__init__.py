@@ -6,6 +6,7 @@ from tatami.data.digits import load_digits
 from tatami.data.idx import read_idx, write_idx
 from tatami.data.image_files import read_images
 from tatami.data.image_folder import load_image_folder
+from tatami.data.katakana import Handwriting, load_katakana
 from tatami.data.mnist import load_mnist
 from tatami.data.preprocessing import (
     MinMax,
@@ -23,6 +24,7 @@ __all__ = [
     "Batches",
     "Dataset",
     "DatasetSplits",
+    "Handwriting",
     "ImageFormat",
     "MinMax",
     "Preprocessing",
@@ -33,6 +35,7 @@ __all__ = [
     "load",
     "load_digits",
     "load_image_folder",
+    "load_katakana",
     "load_mnist",
     "load_ox",
     "read_idx",

@@ -1,17 +1,33 @@
-"""Data sets by name: the digits in the package, MNIST, the two images ○ and ×, a folder of images."""
+"""Data sets by name, or a folder of images."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 
+from tatami.data.cifar import CIFAR_SETS, load_cifar
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.digits import load_digits
 from tatami.data.image_folder import load_image_folder
-from tatami.data.mnist import load_mnist
+from tatami.data.katakana import FIFTEEN, NAMES as KATAKANA, SIZE, load_katakana
+from tatami.data.mnist import IDX_SETS, load_mnist
 from tatami.errors import DataError, SettingError, UnknownNameError, unknown_name
 
-NAMES = ("digits", "mnist", "ox")
+# What each name stands for, in a line.
+DESCRIPTIONS = {
+    "digits": "1,797 handwritten digits of 8x8 pixels, in the package",
+    "mnist": "70,000 handwritten digits of 28x28 pixels",
+    "fashion_mnist": "70,000 pieces of clothing, 28x28 pixels",
+    "kmnist": "70,000 hiragana in old handwriting, 28x28 pixels",
+    "cifar10": "60,000 colour photographs of 32x32 pixels, 10 classes",
+    "cifar100": "60,000 colour photographs of 32x32 pixels, 100 classes",
+    "katakana": "15 katakana written by a simulated hand, any size; --data FONT tests on a printed font",
+    "katakana46": "the same with all 46 basic katakana",
+    "ox": "the two 3x3 images of the lecture's exercise",
+}
+NAMES = tuple(DESCRIPTIONS)
+WITH_FILES = (*IDX_SETS, *CIFAR_SETS)
+DRAWN = {"katakana": FIFTEEN, "katakana46": KATAKANA}
 
 CIRCLE = ((1, 1, 1), (1, 0, 1), (1, 1, 1))
 CROSS = ((1, 0, 1), (0, 1, 0), (1, 0, 1))
@@ -27,9 +43,11 @@ def load(
     """Load a data set.
 
     Args:
-        name: 'digits', 'mnist', 'ox', or the path of a folder with one sub-folder of images for each class.
-        data_folder: where the files of 'mnist' lie; without it they are taken from the cache or downloaded.
-        size: for a folder of images: (height, width), or one number for both, to resize to.
+        name: one of `NAMES`, such as 'digits', 'mnist' or 'katakana', or the path of a folder with one sub-folder of
+            images for each class.
+        data_folder: where the files of 'mnist' and the like lie; without it they are taken from the cache or
+            downloaded. For 'katakana': a font file; the images to test on are then printed in it.
+        size: (height, width), or one number for both: to resize the images of a folder to, or to draw katakana in.
         channels: for a folder of images: 1 for grey, 3 for colour.
 
     Returns:
@@ -44,11 +62,16 @@ def load(
     ox: 2 images of shape (1, 3, 3), 2 classes
     """
     text = os.fspath(name)
+    if text in DRAWN:
+        require_no_channels(text, channels)
+        return load_katakana(DRAWN[text], size=SIZE if size is None else size, font=data_folder)
     if text in NAMES:
         if size is not None or channels is not None:
             raise SettingError(f"{text}: size and channels are settings of a folder of images")
-        if text == "mnist":
-            return load_mnist(data_folder)
+        if text in IDX_SETS:
+            return load_mnist(data_folder, kind=IDX_SETS[text])
+        if text in CIFAR_SETS:
+            return load_cifar(CIFAR_SETS[text], data_folder)
         require_no_folder(text, data_folder)
         return load_digits() if text == "digits" else load_ox()
     require_no_folder(text, data_folder)
@@ -63,8 +86,15 @@ def require_no_folder(name: str, data_folder: str | Path | None) -> None:
     """Raise if a folder is given to a data set that has no files to look for."""
     if data_folder is not None:
         raise SettingError(
-            f"{name}: a data folder ({data_folder}) is only for 'mnist'; name a folder of images itself as the dataset"
+            f"{name}: a data folder ({data_folder}) is only for {', '.join(WITH_FILES)}; name a folder of images "
+            f"itself as the dataset"
         )
+
+
+def require_no_channels(name: str, channels: int | None) -> None:
+    """Raise if channels are chosen for a data set that has its own."""
+    if channels is not None:
+        raise SettingError(f"{name}: channels are a setting of a folder of images")
 
 
 def load_ox() -> DatasetSplits:

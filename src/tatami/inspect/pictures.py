@@ -4,8 +4,11 @@ Nothing here opens a window: figures are made for the Agg canvas directly and le
 and a user's own figures, alone.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,15 @@ PURPOSE = "to draw the pictures of a run"
 RESOLUTION = 150
 WORST_COLUMNS = 6
 MOST_CELLS_WITH_NUMBERS = 26
+JAPANESE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "IPAexGothic",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "MS Gothic",
+)
+JAPANESE_FILES = ("NotoSansCJK-Regular", "NotoSansJP-Regular", "ipaexg", "ipag")
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -69,9 +81,27 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def styled() -> Any:
-    """Return a context in which matplotlib draws in our style."""
-    return import_extra("matplotlib", "plot", PURPOSE).rc_context(STYLE)
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in our style; class names such as ア in a font that has them, where there is one."""
+    matplotlib = import_extra("matplotlib", "plot", PURPOSE)
+    with matplotlib.rc_context({**STYLE, "font.family": font_families()}), warnings.catch_warnings():
+        # Without such a font the names are drawn as boxes, which everybody sees who looks at the picture.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
+        yield
+
+
+@cache
+def font_families() -> list[str]:
+    """Return matplotlib's own font and, behind it, the installed ones with Japanese characters."""
+    module = import_extra("matplotlib.font_manager", "plot", PURPOSE)
+    installed = {entry.name for entry in module.fontManager.ttflist}
+    if not installed & set(JAPANESE_FONTS):  # matplotlib remembers fonts from when it was first used
+        for path in module.findSystemFonts():
+            if Path(path).stem in JAPANESE_FILES:
+                module.fontManager.addfont(path)
+        installed = {entry.name for entry in module.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in JAPANESE_FONTS if name in installed)]
 
 
 def draw_curves(history: History, path: Path, title: str = "") -> None:
