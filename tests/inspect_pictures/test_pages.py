@@ -342,6 +342,13 @@ class TestCommands:
         assert message in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
+    def test_report_of_a_run_that_was_begun_from_python_asks_for_the_data(self, digits, tmp_path, capsys):
+        run = train("perceptron", digits.limited(50), epochs=1, backend="reference", out=tmp_path / "run")
+        assert main(["report", str(run.folder.path)]) == 1
+        assert "name the data set to measure on, such as digits" in capsys.readouterr().err
+        assert main(["report", str(run.folder.path), "digits", "--out", str(tmp_path / "page.html")]) == 0
+        assert "<h2>Confusion</h2>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
     def test_report_of_no_run(self, tmp_path, capsys):
         assert main(["report", str(tmp_path / "nothing")]) == 1
         assert "there is no run at" in capsys.readouterr().err
