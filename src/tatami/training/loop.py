@@ -252,7 +252,7 @@ class Trainer:
             step = self.program.train_step(
                 self.checkpoint.parameters,
                 first.images,
-                first.labels,
+                first.targets,
                 key=first.key,
                 state=self.checkpoint.state,
             )
