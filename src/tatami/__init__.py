@@ -145,6 +145,9 @@ if TYPE_CHECKING:
         averaged_parameters as averaged_parameters,
         clip_gradients as clip_gradients,
     )
+    from tatami.pretraining import (
+        pretrained as pretrained,
+    )
     from tatami.program import (
         Program as Program,
     )
@@ -326,6 +329,7 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "averaged_parameters",
         "clip_gradients",
     ),
+    "tatami.pretraining": ("pretrained",),
     "tatami.program": ("Program",),
     "tatami.random": ("RandomKey",),
     "tatami.schedules": (

@@ -2,8 +2,8 @@
 
 `torch.testing` holds settings and inputs for every module that PyTorch tests itself with. Each mapping below reads a
 module's settings and returns our layer and its parameters, or None where we do not offer what the sample asks for
-(empty batches, inputs without axes, a scale without a bias). Values and all gradients have to agree in float64. The last
-test counts the samples.
+(empty batches, inputs without axes, a scale without a bias). Values and all gradients have to agree in float64. The
+last test counts the samples.
 """
 
 import copy
