@@ -149,8 +149,9 @@ def choose_optimizer(name: str, settings: Mapping[str, float | bool | None]) -> 
         UnknownNameError: another name.
         SettingError: a setting that this optimiser does not have.
 
-    >>> choose_optimizer("sgd", {"learning_rate": 0.1, "momentum": 0.9})
-    SGD(learning_rate=0.1, weight_decay=0.0, momentum=0.9, nesterov=False)
+    >>> optimizer = choose_optimizer("sgd", {"learning_rate": 0.1, "momentum": 0.9})
+    >>> optimizer.learning_rate, optimizer.momentum
+    (0.1, 0.9)
     """
     if name not in OPTIMIZERS:
         raise unknown_name("optimizer", name, OPTIMIZERS)
