@@ -33,7 +33,7 @@ ENGLISH: dict[str, str] = {
     "combine_constant": "a constant",
     "combine_given": "given from outside, not computed",
     # what was given
-    "given_value": "a pixel of the input",
+    "given_value": "a pixel of the input, after the preprocessing if there is one",
     "given_parameter": "a parameter: an initial value, or what training has made of it",
     "given_target": "a target",
     "given_saved": "noted or drawn in the forward pass",
@@ -120,7 +120,7 @@ JAPANESE: dict[str, str] = {
     "combine_copy": "ほかの要素の写し",
     "combine_constant": "定数",
     "combine_given": "計算した値ではなく, 外から与えられた値",
-    "given_value": "入力の画素",
+    "given_value": "入力の画素 (前処理があればその後の値)",
     "given_parameter": "パラメータ: 初期値, または学習で得た値",
     "given_target": "教師データ",
     "given_saved": "順伝播で記録した値, または乱数で引いた値",
@@ -238,6 +238,13 @@ JAPANESE_CLASSES: dict[str, str] = {
     "Reshape": "形の変更",
     "Permute": "軸の入れ替え",
     "RNN": "単純再帰層",
+    "FilterBank": "固定フィルタ",
+    "ShortTimeFourier": "短時間フーリエ変換",
+    "GaussianSample": "正規分布からの標本",
+    "FReLU": "FReLU 関数",
+    "HardSigmoid": "ハードシグモイド関数",
+    "Maxout": "マックスアウト",
+    "Softplus": "ソフトプラス関数",
     "Network": "ネットワーク",
 }
 
