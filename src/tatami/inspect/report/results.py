@@ -37,6 +37,7 @@ MOST_PAIRS = 8
 def settings_section(subject: Subject) -> Markup:
     """Return how the run was made."""
     settings = subject.checkpoint.settings
+    augmentation = settings.augmentation
     values = {
         "Data": f"{subject.checkpoint.data.get('name', subject.test.name)}, {len(subject.test):,} test images",
         "Network": f"{subject.network.name}, {subject.network.parameter_count:,} parameters",
@@ -48,6 +49,7 @@ def settings_section(subject: Subject) -> Markup:
         "Validation": f"{100 * settings.validation:g} % of the training images"
         if settings.validation
         else "",
+        "Augmentation": ", ".join(type(step).__name__ for step in augmentation.steps) if augmentation else "",
         "Clipping": f"gradient norm at most {settings.clip:g}" if settings.clip else "",
         "Seed": str(settings.seed),
         "Computed by": f"{settings.backend}, {settings.precision}",
