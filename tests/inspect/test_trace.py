@@ -27,6 +27,8 @@ from tatami import (
     Sequential,
     SettingError,
     ShapeError,
+    SoftmaxCrossEntropy,
+    SquaredError,
     UnknownNameError,
     build,
     im2col,
@@ -158,6 +160,31 @@ def test_gradients_need_a_target(network, image):
     for ask in (kept.explain_loss, lambda: kept.explain_gradient("conv1.weight", (0, 0, 0, 0))):
         with pytest.raises(SettingError, match="no gradients without a target"):
             ask()
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [
+        (SoftmaxCrossEntropy(), np.array([[0, 1], [1, 0]])),
+        (SquaredError(), np.arange(8.0).reshape(2, 2, 2)),
+    ],
+)
+def test_targets_of_maps_come_with_or_without_the_axis_of_examples(batched, loss, target):
+    network = Sequential(Convolution(2, 1), input_shape=(1, 2, 2))
+    x = np.ones((1, 2, 2))
+    kept = (
+        trace(network, network.initialize(1), x[None], target[None], loss)
+        if batched
+        else trace(network, network.initialize(1), x, target, loss)
+    )
+    assert kept.explain_loss().check()
+    assert kept.explain_gradient("conv1", (1, 0, 1)).check()
+
+
+@pytest.mark.parametrize("target", [2, np.int64(2), [2], np.array([2])])
+def test_a_label_may_be_a_number_or_a_list_of_one(network, image, target):
+    assert trace(network, network.initialize(3), image, target).target.tolist() == [2]
 
 
 def test_wrong_inputs_are_refused(network):
