@@ -64,19 +64,21 @@ def settings_section(subject: Subject) -> Markup:
 
 
 def described(values: Mapping[str, Any]) -> str:
-    """Return the JSON description of an object as a line.
+    """Return the JSON description of an object as a line; what is 0, empty or off is left out.
 
-    >>> described({"type": "SGD", "learning_rate": 0.1, "momentum": 0.0, "nesterov": False})
-    'SGD, learning rate 0.1'
+    >>> described({"type": "SGD", "learning_rate": 0.1, "momentum": 0.0, "nesterov": True, "rates": []})
+    'SGD, learning rate 0.1, nesterov'
     """
-    given = [
-        f"{name.replace('_', ' ')} {value:g}"
-        if isinstance(value, int | float)
-        else f"{name.replace('_', ' ')} {value}"
-        for name, value in values.items()
-        if name != "type" and value not in (None, False, 0) and not isinstance(value, Mapping)
-    ]
-    return ", ".join([str(values.get("type", "")), *given])
+    parts = [str(values.get("type", ""))]
+    for name, value in values.items():
+        words = name.replace("_", " ")
+        if name == "type" or not value or isinstance(value, Mapping):
+            continue
+        if value is True:
+            parts.append(words)
+        else:
+            parts.append(f"{words} {value:g}" if isinstance(value, int | float) else f"{words} {value}")
+    return ", ".join(parts)
 
 
 def curves_section(subject: Subject) -> Markup | None:
