@@ -1,0 +1,82 @@
+"""``tatami data info``: classes, counts, mean and variance, duplicates, labels that may be wrong."""
+
+from typing import Any
+
+import click
+
+from tatami.cli.console import Console, percent, several
+from tatami.cli.data.choices import chosen_splits, part_option
+from tatami.cli.options import channels_option, data_option, json_option, size_option
+from tatami.data import Dataset
+from tatami.data.statistics import MOST_COMPARED, channel_statistics, duplicates, suspicious_labels
+
+MOST_LISTED = 10
+
+
+@click.command("info")
+@click.argument("dataset")
+@part_option
+@data_option
+@size_option
+@channels_option
+@json_option
+def info_command(dataset: str, part: str, as_json: bool, **options: Any) -> None:
+    """Describe DATASET in numbers: classes, brightness, duplicates, suspicious labels."""
+    console = Console(machine=as_json)
+    splits = chosen_splits(dataset, options)
+    data: Dataset = getattr(splits, part)
+    counts = data.class_counts()
+    mean, variance = channel_statistics(data)
+    console.fields(
+        {
+            "data set": data.name,
+            "to train on": several(len(splits.train), "image"),
+            "to test on": several(len(splits.test), "image"),
+            "shape": "x".join(map(str, data.image_shape)),
+            "values": f"{data.images.dtype}, 0 to {data.format.maximum:g}",
+            "mean": "  ".join(f"{value:.4g}" for value in mean),
+            "variance": "  ".join(f"{value:.4g}" for value in variance),
+        }
+    )
+    console.heading(f"Classes of the images to {part} on")
+    console.table(
+        ("class", "images", "share"),
+        [
+            (name, int(count), percent(count / len(data)))
+            for name, count in zip(data.class_names, counts, strict=True)
+        ],
+        left=(0,),
+    )
+    same = duplicates(data)
+    wrong = [group for group in same if group.contradicts_itself]
+    suspects = suspicious_labels(data)
+    console.heading("Worth a look")
+    console.line(
+        f"  {several(len(same), 'group')} of equal images, {len(wrong)} of them with different labels"
+    )
+    for group in (wrong or same)[:MOST_LISTED]:
+        names = ", ".join(sorted({data.class_names[label] for label in group.labels}))
+        console.line(f"    samples {', '.join(map(str, group.samples[:MOST_LISTED]))}: {names}")
+    compared = min(len(data), MOST_COMPARED)
+    console.line(
+        f"  {several(len(suspects), 'image')} of {compared:,} with all 5 neighbours in another class"
+    )
+    for suspect in suspects[:MOST_LISTED]:
+        console.line(
+            f"    sample {suspect.sample}: labelled {data.class_names[suspect.label]}, "
+            f"looks like {data.class_names[suspect.neighbours]}"
+        )
+    console.json(
+        {
+            "dataset": data.name,
+            "part": part,
+            "images": len(data),
+            "shape": list(data.image_shape),
+            "counts": {name: int(count) for name, count in zip(data.class_names, counts, strict=True)},
+            "mean": mean.tolist(),
+            "variance": variance.tolist(),
+            "duplicates": [list(group.samples) for group in same],
+            "contradictions": [list(group.samples) for group in wrong],
+            "suspicious": [suspect.sample for suspect in suspects],
+        }
+    )
