@@ -10,7 +10,7 @@ from tatami.inspect.explain.base import DELTA, LayerExplainer, View, explains
 from tatami.inspect.explain.convolution import correlation, transposed_correlation
 from tatami.inspect.explain.windows import POSITIONS, TAPS, seen_places, sums, windows_over
 from tatami.inspect.explanation import Derivation, Index, Note
-from tatami.inspect.expression import Applied, Expression, Formula, Number, Product, Sum, square
+from tatami.inspect.expression import Applied, Expression, Formula, Number, Product, Sum, quotient, square
 from tatami.layers.fixed_filters import FilterBank, ShortTimeFourier
 
 
@@ -82,9 +82,26 @@ class ShortTimeFourierExplainer(LayerExplainer):
         formula = Formula(rf"{letter}(c,f,t) = \sum_{{n}} w(f,n) \cdot x(c,h \cdot t + n)")
         return Derivation(formula, Sum(terms), notes=(Note("matrix_product"),))
 
-    def outputs_of_input(self, view: View, number: int, index: Index) -> list[Index]:
-        """Return all frequencies of the frames that see the sample."""
+    def input_gradient(self, view: View, number: int, index: Index) -> Derivation:
+        """Return Σ_t Σ_f 2g·δ(f,t)/(1 + p(f,t))·(w_R·R(f,t) + w_I·I(f,t)) over the frames that see the sample."""
         n, c, at = index
-        geometry = view.layer.frames(view.input_array().shape[1:])
-        frames = [window[0] for _, window in windows_over(geometry, (at,))]
-        return [(n, c, frequency, t) for t in frames for frequency in range(view.record.output.shape[2])]
+        geometry, waves = view.layer.frames(view.input_array().shape[1:]), self.waves(view)
+        twice = Number(2 * view.layer.gain, "2 g")
+        terms: list[Expression] = []
+        for (tap,), (frame,) in windows_over(geometry, (at,)):
+            for frequency in range(view.record.output.shape[2]):
+                place = (n, c, frequency, frame)
+                bottom = Sum((Number(1.0), view.saved("power", place, "p")))
+                slope = quotient(Product((twice, view.dy(place))), bottom)
+                real, imaginary = (float(waves[name][frequency, tap]) for name in ("real", "imaginary"))
+                parts = (
+                    Product((Number(real), view.saved("real", place, "R"))),
+                    Product((Number(imaginary), view.saved("imaginary", place, "I"))),
+                )
+                terms.append(Product((slope, Sum(parts))))
+        formula = Formula(
+            r"\frac{\partial E}{\partial x(c,m)} = \sum_{t} \sum_{f} "
+            rf"\frac{{2 g \cdot {DELTA}(c,f,t)}}{{1 + p(c,f,t)}} "
+            r"\cdot (w_{R} \cdot R(c,f,t) + w_{I} \cdot I(c,f,t))"
+        )
+        return Derivation(formula, Sum(tuple(terms)), notes=settings_of(view))

@@ -2,7 +2,6 @@
 
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from tatami.inspect.expression import (
     Number,
     Product,
     Sum,
+    difference,
     magnitude,
     power,
     quotient,
@@ -319,10 +319,33 @@ class StochasticPoolExplainer(LayerExplainer):
             return Derivation(formula, Sum(tuple(entries)), exact=True)
         return Derivation(formula, Sum(tuple(Product((quotient(a, total), a)) for a in entries)))
 
-    def outputs_of_input(self, view: View, number: int, index: Index) -> Any:
-        """Return the windows that see the entry."""
+    def saved(self, view: View, name: str, index: Index) -> Derivation | None:
+        """Explain the sum of a window."""
+        if name != "total":
+            return None
+        entries = tuple(positive(entry) for entry in entries_of_window(view, index))
+        return Derivation(Formula(r"S(c,i) = \sum_{m \in P(i)} a(m), \quad a = \max(0, x)"), Sum(entries))
+
+    def input_gradient(self, view: View, number: int, index: Index) -> Derivation:
+        """Return Σ [chosen]·δ(i), or at prediction Σ δ(i)/S(i)·(2a - y(i)); nothing for entries below 0."""
         n, c, *place = index
-        return ((n, c, *window) for _, window in windows_over(view.geometry, tuple(place)))
+        taps, drawn = list(view.geometry.taps()), view.has_saved("chosen")
+        terms: list[Expression] = []
+        for tap, window in windows_over(view.geometry, tuple(place)):
+            output = (n, c, *window)
+            if drawn:
+                won = view.record.saved["chosen"][output] == taps.index(tap)
+                terms.append(Product((Number(float(won)), view.dy(output))))
+            elif view.record.saved["total"][output] > 0:
+                share = quotient(view.dy(output), view.saved("total", output, "S"))
+                twice = Product((Number(2.0), positive(view.x(index))))
+                terms.append(Product((share, difference(twice, view.y(output)))))
+        inside = r"[m = \text{drawn place of } P(i)]" if drawn else r"\frac{2 \cdot a(c,m) - y(c,i)}{S(c,i)}"
+        formula = Formula(
+            rf"\frac{{\partial E}}{{\partial x(c,m)}} = [x(c,m) > 0] \cdot \sum_{{i}} {inside} \cdot {DELTA}(c,i)"
+        )
+        above = Applied("[#1 > 0]", lambda x: float(x > 0), (view.x(index),), ulps=0)
+        return Derivation(formula, Product((Sum(tuple(terms)), above)), exact=True)
 
 
 def positive(entry: Reference) -> Applied:
