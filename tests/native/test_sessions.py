@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tatami import layers, native
+from tatami.errors import ShapeError
 from tatami.layers import Layer
 from tatami.losses import Loss, SoftmaxCrossEntropy, SquaredError
 from tatami.models import build
@@ -230,6 +231,81 @@ def nothing() -> Any:
     import contextlib
 
     return contextlib.nullcontext()
+
+
+def normalised_network(affine: bool = True) -> Network:
+    return Network(
+        {
+            "conv1": layers.Convolution(17, 3, padding="same", bias=False),
+            "norm1": layers.BatchNormalization(affine=affine),
+            "relu1": layers.ReLU(),
+            "conv2": layers.Convolution(17, 3, padding="same", bias=False),  # the mean would take a bias away
+            "norm2": layers.BatchNormalization(momentum=0.3, epsilon=1e-3, affine=affine),
+            "add1": (layers.Add(), ("norm2", "relu1")),
+            "pool1": layers.GlobalAveragePool(),
+            "norm3": layers.BatchNormalization(),
+            "dense1": layers.Dense(5),
+        },
+        input_shape=(2, 5, 6),
+    )
+
+
+@pytest.mark.parametrize("isa", native.available() or ("none",))
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_normalisation(isa: str, affine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TATAMI_ISA", isa)
+    network = normalised_network(affine)
+    parameters = network.initialize(seed=1)
+    x, labels = batch_for(network, 7)
+    reference, native_one = (Program(network, backend=backend) for backend in ("reference", "native"))
+    expected = reference.train_step(parameters, x, labels, keep=True)
+    for keep in (True, False):
+        came = native_one.train_step(parameters, x, labels, keep=keep)
+        assert came.loss == pytest.approx(expected.loss, rel=1e-5)
+        # Against the largest gradient of all: a shift in front of a normalisation has the gradient 0.
+        largest = max(float(np.abs(g).max()) for named in expected.gradients.values() for g in named.values())
+        for layer, named in expected.gradients.items():
+            for name, gradient in named.items():
+                np.testing.assert_allclose(came.gradients[layer][name], gradient, rtol=0, atol=2e-5 * largest)
+        for layer, named in expected.state.items():
+            for name, values in named.items():
+                np.testing.assert_allclose(came.state[layer][name], values, rtol=1e-4, atol=1e-6)
+        if keep:
+            for name, values in expected.values.items():
+                np.testing.assert_allclose(came.values[name], values, rtol=1e-3, atol=2e-5)
+    state = expected.state
+    output = reference.forward(parameters, x, state=state).output
+    np.testing.assert_allclose(
+        native_one.forward(parameters, x, state=state).output, output, rtol=1e-3, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        native_one.predictor(parameters, state)(x[:1]), output[:1], rtol=1e-3, atol=1e-5
+    )
+    kept = native_one.forward(parameters, x, state=state, keep=True)
+    np.testing.assert_allclose(kept.output, output, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_normalisation_in_sessions() -> None:
+    network = normalised_network()
+    parameters = network.initialize(seed=1)
+    sessions = [
+        Program(network, backend=backend, threads=threads).session(parameters, SGD(0.05, momentum=0.5))
+        for backend, threads in (("reference", None), ("native", 1), ("native", 3))
+    ]
+    losses = [train(session, network, 4) for session in sessions]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert sha256(sessions[1].parameters) == sha256(sessions[2].parameters)
+    assert sha256(sessions[1].state) == sha256(sessions[2].state)
+    for layer, named in sessions[0].state.items():
+        for name, values in named.items():
+            np.testing.assert_allclose(sessions[1].state[layer][name], values, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_normalisation_of_a_single_value_is_refused() -> None:
+    network = Sequential(layers.BatchNormalization(), layers.Dense(2), input_shape=(3,))
+    program = Program(network, backend="native")
+    with pytest.raises(ShapeError, match="at least two values"):
+        program.train_step(network.initialize(seed=1), np.ones((1, 3)), np.zeros(1, np.int64))
 
 
 def test_two_threads_predict_at_once() -> None:

@@ -169,8 +169,9 @@ class Program:
         if self.backend == "native":
             from tatami.program.native import NativePredictor, has_kernels
 
+            carried = self.initial_state() if state is None else state
             if has_kernels(self.network):
-                native = NativePredictor(self.network, self.threads, kept)
+                native = NativePredictor(self.network, self.threads, kept, carried)
                 return lambda x: native(self.check_input(x))
         return lambda x: self.forward(kept, x, state=state).output
 

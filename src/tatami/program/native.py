@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tatami import layers
 from tatami.backends import ReferenceBackend
+from tatami.errors import ShapeError
 from tatami.geometry import Geometry, Shape
 from tatami.layers.base import Context, Forward, Layer
 from tatami.losses import Objective, SoftmaxCrossEntropy, SquaredError
@@ -89,6 +90,10 @@ def add_native_layer(
         return int(engine.add_dropout(inputs[0], float(layer.ratio), zlib.crc32(layer.name.encode())))
     if kind is layers.Flatten:
         return int(engine.add_flatten(inputs[0]))
+    if kind is layers.BatchNormalization and isinstance(layer, layers.BatchNormalization):
+        return int(
+            engine.add_batch_norm(inputs[0], float(layer.momentum), float(layer.epsilon), layer.affine)
+        )
     if kind in (layers.Add, layers.Concatenate):
         return int(engine.add_merge(inputs, kind is layers.Concatenate))
     return None
@@ -104,7 +109,7 @@ def can_update(network: Network, optimizer: Optimizer) -> bool:
         return False
     if optimizer.l1 or optimizer.rates or optimizer.max_norm is not None or optimizer.average is not None:
         return False
-    known = (layers.Convolution, layers.Dense)
+    known = (layers.Convolution, layers.Dense, layers.BatchNormalization)
     foreign = [name for name in network.parameter_specs if type(network[name]) not in known]
     return optimizer.weight_decay == 0 or not foreign
 
@@ -155,6 +160,13 @@ class PlannedNetwork:
                 known = f"external{position}" if number in self.external else name
                 index = self.engine.parameter_index(number, known)
                 self.parameters.append((layer, name, spec.shape, index))
+        self.statistics = [
+            (node.name, name, self.engine.parameter_index(self.number[node.name], name))
+            for node in network.nodes
+            if type(node.layer) is layers.BatchNormalization
+            for name in ("running_mean", "running_variance")
+        ]
+        self.known_statistics: dict[int, Array] = {}
 
     def describe(self, node: Node) -> int:
         """Hand one node to the engine."""
@@ -183,6 +195,34 @@ class PlannedNetwork:
             self.engine.get_parameter(index, which, array)
             arrays.setdefault(layer, {})[name] = array
         return arrays
+
+    def write_state(self, state: Mapping[str, Mapping[str, Array]]) -> None:
+        """Set the running statistics of the layers that keep them in the engine."""
+        for layer, name, index in self.statistics:
+            values = as_floats(state[layer][name])
+            if index not in self.known_statistics or not np.array_equal(self.known_statistics[index], values):
+                self.engine.set_parameter(index, VALUE, values)
+                self.known_statistics[index] = values.copy()
+
+    def read_state(self) -> Parameters:
+        """Return copies of the running statistics."""
+        state: Parameters = {}
+        for layer, name, index in self.statistics:
+            values = np.empty(self.network.shapes[layer][:1], np.float32)
+            self.engine.get_parameter(index, VALUE, values)
+            self.known_statistics[index] = values
+            state.setdefault(layer, {})[name] = values.copy()
+        return state
+
+    def check_batch(self, batch: int) -> None:
+        """Raise where a batch is too small to have a variance."""
+        for layer, _, _ in self.statistics:
+            shape = self.network.shapes[layer]
+            if batch * int(np.prod(shape[1:])) < 2:
+                raise ShapeError(
+                    f"{self.network[layer].label}: needs at least two values of every channel while training, got a "
+                    f"batch of shape {(batch, *shape)}; use batches of two or more examples"
+                )
 
     def read_external(self, node: Node) -> dict[str, Array]:
         """Return copies of the parameters of one external node."""
@@ -315,6 +355,9 @@ class NativeExecutor:
         batch = as_floats(x)
         with self.lock:
             self.load(parameters)
+            self.planned.write_state(state)
+            if training:
+                self.planned.check_batch(len(batch))
             if not (keep or training or self.planned.external):
                 output = np.empty((len(batch), *self.network.output_shape), np.float32)
                 self.planned.engine.predict(batch, output)
@@ -331,11 +374,13 @@ class NativeExecutor:
         batch = as_floats(x)
         with self.lock:
             self.load(parameters)
+            self.planned.write_state(state)
             loss, output, new_state = run_step(
                 self.planned, self.loss, batch, target, key, state, None, INSPECT if keep else TRAIN
             )
             values = self.values(len(batch)) if keep else Kept({}, kept=False)
             gradients = self.value_gradients(len(batch)) if keep else Kept({}, kept=False)
+            new_state.update(self.planned.read_state())
             return Step(loss, output, self.planned.read(GRADIENT), new_state, values, gradients)
 
     def values(self, batch: int) -> Kept:
@@ -364,6 +409,7 @@ def run_step(
     """
     engine = planned.engine
     output_shape = planned.network.output_shape
+    planned.check_batch(len(x))
     fused = fused_target(loss, target, output_shape)
     if fused and mode == TRAIN and not planned.external:
         labels, targets, weight = fused
@@ -406,11 +452,14 @@ def has_kernels(network: Network) -> bool:
 class NativePredictor:
     """Forward passes with parameters that stay in the engine."""
 
-    def __init__(self, network: Network, threads: int | None, parameters: Parameters) -> None:
+    def __init__(
+        self, network: Network, threads: int | None, parameters: Parameters, state: Parameters
+    ) -> None:
         """Load the parameters."""
         self.output_shape = network.output_shape
         self.planned = PlannedNetwork(network, threads)
         self.planned.write(VALUE, parameters)
+        self.planned.write_state(state)
 
     def __call__(self, x: Array) -> Array:
         """Return the network's output for a batch."""
@@ -439,6 +488,7 @@ class NativeSession:
         self.optimizer = optimizer
         self.planned = PlannedNetwork(network, threads, optimizer, clip_norm)
         self.planned.write(VALUE, parameters)
+        self.planned.write_state(state)
         self.layer_state = state
         if optimizer_state is not None:
             self.planned.engine.update_count = optimizer_state.count
@@ -462,7 +512,7 @@ class NativeSession:
     @property
     def state(self) -> Parameters:
         """The layers' state after the last step."""
-        return self.layer_state
+        return {**self.layer_state, **self.planned.read_state()}
 
     def step(self, x: Array, target: Array, key: RandomKey, learning_rate: float) -> StepResult:
         """Train on one batch in one call."""

@@ -201,6 +201,19 @@ int Engine::add_flatten(int input) {
     return append(node);
 }
 
+int Engine::add_batch_norm(int input, double momentum, double epsilon, bool affine) {
+    require(momentum >= 0.0 && momentum <= 1.0, "the momentum must be from 0 to 1");
+    require(std::isfinite(epsilon) && epsilon > 0.0, "epsilon must be above 0");
+    Node node;
+    node.shape = checked(input).shape;
+    node.kind = Kind::batch_norm;
+    node.inputs = {input};
+    node.momentum = momentum;
+    node.epsilon = epsilon;
+    node.affine = affine;
+    return append(node);
+}
+
 int Engine::add_merge(const std::vector<int>& inputs, bool concatenate) {
     require(inputs.size() >= 2 && inputs.size() <= 10000, "a merge joins two or more inputs");
     Node node;
@@ -257,6 +270,17 @@ void Engine::create_parameters() {
             for (std::size_t p = 0; p < node.parameter_sizes.size(); ++p)
                 add_parameter(number, ("external" + std::to_string(p)).c_str(), node.parameter_sizes[p],
                               node.parameter_sizes[p], true, {});
+            continue;
+        }
+        if (node.kind == Kind::batch_norm) {
+            const Index channels = node.shape.channels, padded = round_up(channels, kernels_.lanes);
+            node_parameters_[i] = {static_cast<int>(parameters_.size()), static_cast<int>(parameters_.size()) + 1};
+            add_parameter(number, "scale", node.affine ? channels : 0, padded, true, {});
+            add_parameter(number, "bias", node.affine ? channels : 0, padded, false, {});
+            for (const char* name : {"running_mean", "running_variance"}) {
+                add_parameter(number, name, channels, padded, false, {});
+                parameters_.back().trained = false;
+            }
             continue;
         }
         if (node.kind != Kind::convolution && node.kind != Kind::dense) continue;
@@ -362,7 +386,7 @@ void Engine::update_parameters(double rate) {
     };
     std::vector<Piece> pieces;
     for (const Parameter& p : parameters_)  // a layer without bias has one of 0 elements, which stays zero
-        for (Index at = 0; at < (p.count > 0 ? p.padded : 0); at += block)
+        for (Index at = 0; at < (p.count > 0 && p.trained ? p.padded : 0); at += block)
             pieces.push_back({p.offset + at, std::min(block, p.padded - at), p.decays});
     const Index count = static_cast<Index>(pieces.size());
     float* const gradient = values_[1].get();

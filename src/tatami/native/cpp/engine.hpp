@@ -31,7 +31,7 @@ struct DescriptionError : std::invalid_argument {
 };
 
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
-                  concatenate, external };
+                  concatenate, batch_norm, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
 
@@ -58,6 +58,8 @@ struct Node {
     float exponent = 2.0f;
     Activation activation = Activation::identity;
     double ratio = 0.0;
+    double momentum = 0.0, epsilon = 0.0;
+    bool affine = false;
     std::uint32_t stream = 0;
     std::vector<Index> parameter_sizes;  // external nodes: elements of each parameter
 };
@@ -70,6 +72,7 @@ struct Parameter {
     Index offset = 0;  // into every parameter array
     Index padded = 0;  // floats reserved, a multiple of 16
     bool decays = true;
+    bool trained = true;  // false: running statistics
     std::vector<Index> position;  // of each element, relative to offset; empty: in order
 };
 
@@ -115,6 +118,7 @@ public:
     int add_softmax(int input);
     int add_dropout(int input, double ratio, std::uint32_t stream);
     int add_flatten(int input);
+    int add_batch_norm(int input, double momentum, double epsilon, bool affine);
     int add_merge(const std::vector<int>& inputs, bool concatenate);
     int add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes);
     void finish(const OptimizerSettings& optimizer);

@@ -211,6 +211,24 @@ struct Winograd {
     Index tiles;  // at most so many at a time: scratch holds tiles · 16 · (pixel + 2 · lanes) floats
 };
 
+// One line of pixels of a normalisation channel by channel; see normalization.hpp.
+struct NormalizedLine {
+    const float* x;
+    Index x_stride;
+    Index pixels;
+    Index channels;  // a multiple of lanes
+    const float* mean;
+    const float* factor;  // forward: of (x - mean); backward: of the whole
+    const float* bias;    // forward: added; backward: mean of dy
+    const float* slope;   // backward: of (x - mean)
+    const float* dy;
+    Index dy_stride;
+    float* output;  // y or dx, or channels sums that are added to
+    Index output_stride;
+    bool relu;
+    bool accumulate;
+};
+
 enum class Activation : int { identity = 0, step = 1, sigmoid = 2, tanh = 3, relu = 4 };
 enum class Rule : int { sgd = 0, momentum = 1, nesterov = 2, adagrad = 3, rmsprop = 4, adam = 5, adamw = 6 };
 
@@ -257,6 +275,9 @@ struct Kernels {
     void (*multiply)(const float* x, const float* y, float* product, Index count, bool accumulate);
     void (*column_sums)(const float* x, Index stride, Index line, Index pixels, Index lines, Index channels, float* sums,
                         bool accumulate);
+    void (*centred_sums)(const NormalizedLine&);
+    void (*normalize)(const NormalizedLine&);
+    void (*normalize_gradient)(const NormalizedLine&);
     void (*update)(const Update&);
     // scale[i] = factor where the 24-bit number of word (first + i) is at least threshold, else 0
     void (*keep_mask)(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count,

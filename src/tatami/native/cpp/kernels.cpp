@@ -4,6 +4,7 @@
 #include "depthwise.hpp"
 #include "elementwise.hpp"
 #include "fused_pooling.hpp"
+#include "normalization.hpp"
 #include "pooling.hpp"
 #include "random_mask.hpp"
 #include "scatter_gradient.hpp"
@@ -19,7 +20,7 @@ const Kernels* TATAMI_KERNELS() {
         TATAMI_NAME,      lanes,      tile_pixels,           correlate, weight_gradient, depthwise,
         depthwise_weight_gradient,   max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
-        activate,         activate_gradient, add,            multiply, column_sums, update, keep_mask, transpose,
+        activate,         activate_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, update, keep_mask, transpose,
     };
     return &kernels;
 }

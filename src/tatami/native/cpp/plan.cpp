@@ -195,6 +195,14 @@ void Plan::build_operations() {
                 done[static_cast<std::size_t>(next)] = true;
             }
             operations_.push_back(make_dense(*this, i, relu, relu ? next : i));
+        } else if (node.kind == Kind::batch_norm) {
+            const int next = only_consumer(i);
+            const bool relu = fusible && is_relu(next);
+            if (relu) {
+                fuse(i, next);
+                done[static_cast<std::size_t>(next)] = true;
+            }
+            operations_.push_back(make_batch_norm(*this, i, relu, relu ? next : i));
         } else if (node.kind == Kind::external) {
             operations_.push_back(std::make_unique<External>(*this, node.inputs[0], i));
         } else {
@@ -221,7 +229,7 @@ void Plan::decide_gradients() {
     if (!trains()) return;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         const Node& node = nodes[i];
-        bool any = node.kind == Kind::convolution || node.kind == Kind::dense ||
+        bool any = node.kind == Kind::convolution || node.kind == Kind::dense || node.kind == Kind::batch_norm ||
                    (node.kind == Kind::external && !node.parameter_sizes.empty());
         for (int input : node.inputs) any = any || needed_[static_cast<std::size_t>(input)];
         needed_[i] = needed_[i] || any;

@@ -78,6 +78,10 @@ public:
     }
     float* weights(int node, int which, const char* name) const;  // which: 0 values, 1 gradients
     const std::vector<Panel>& panels(int node) const { return engine.panels_[static_cast<std::size_t>(node)]; }
+    float* state(int node, int which) const {  // running statistics: 0 mean, 1 variance
+        const int index = engine.node_parameters_[static_cast<std::size_t>(node)][1] + 1 + which;
+        return engine.values_[0].get() + engine.parameters_[static_cast<std::size_t>(index)].offset;
+    }
     const Parameter& parameter(int node, int which) const {
         const int index = engine.node_parameters_[static_cast<std::size_t>(node)][static_cast<std::size_t>(which)];
         return engine.parameters_[static_cast<std::size_t>(index)];
@@ -168,6 +172,7 @@ public:
 std::unique_ptr<Operation> make_import(Plan& plan);
 std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
 std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int output);
+std::unique_ptr<Operation> make_batch_norm(Plan& plan, int normalization, bool relu, int output);
 std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else
 
 void copy_to_pixels(const float* from, const Tensor& tensor, float* image);                        // (C, D, H, W) -> tensor
