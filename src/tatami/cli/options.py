@@ -16,7 +16,9 @@ backend_option = click.option("--backend", metavar="NAME", help="Backend that co
 threads_option = click.option(
     "--threads", type=int, metavar="N", help="Threads of a backend that has its own."
 )
-precision_option = click.option("--precision", metavar="NAME", help="f32 (default) or f64.")
+precision_option = click.option(
+    "--precision", metavar="NAME", help="f32 (default), bf16 (native backend) or f64 (reference)."
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="End stdout with one JSON object; the rest goes to stderr."
 )

@@ -1,8 +1,8 @@
 """The C++ kernels: whether they are there, for which instruction sets, and which one is used.
 
-The environment variable ``TATAMI_ISA`` forces one of `available` (baseline, avx2, avx512); otherwise the best that the
-processor can execute is taken. An installation without compiled kernels imports all the same; `kernels` then says why
-they are missing.
+The environment variable ``TATAMI_ISA`` forces one of `available` (baseline, avx2, avx512, avx512_bf16); otherwise the
+best that the processor can execute is taken. An installation without compiled kernels imports all the same; `kernels`
+then says why they are missing.
 """
 
 import importlib

@@ -28,8 +28,9 @@ __all__ = [
 ]
 
 # What each backend computes in.
-BACKENDS = {"reference": ("f32", "f64"), "native": ("f32",)}
-DTYPES = {"f32": "float32", "f64": "float64"}
+BACKENDS = {"reference": ("f32", "f64"), "native": ("f32", "bf16")}
+# What parameters and activations are kept in.
+DTYPES = {"f32": "float32", "f64": "float64", "bf16": "float32"}
 PREDICTION_BATCH = 256
 
 
@@ -40,7 +41,8 @@ class Program:
         network: what to run.
         loss: what training minimises; softmax cross-entropy by default.
         backend: 'reference' (NumPy, written to be read) or 'native' (C++, fast).
-        precision: 'f32' (default) or, on the reference backend, 'f64'.
+        precision: 'f32' (default); on the reference backend also 'f64', on the native one 'bf16': operands of
+            convolutions and dense layers are rounded to bfloat16, sums and parameters stay float32.
         threads: number of threads of the native backend; by default what OpenMP would use (OMP_NUM_THREADS).
 
     >>> from tatami.layers import Dense, Flatten
@@ -81,7 +83,7 @@ class Program:
         if self.backend == "native":
             from tatami.program.native import NativeExecutor
 
-            return NativeExecutor(self.network, self.loss, self.threads)
+            return NativeExecutor(self.network, self.loss, self.threads, self.precision)
         return LayerwiseExecutor(self.network, self.loss, ReferenceBackend(), self.dtype)
 
     def summary(self) -> str:
@@ -239,6 +241,7 @@ class Program:
                     optimizer_state,
                     carried,
                     clip_norm,
+                    self.precision,
                 )
         return LayerwiseSession(self, self.cast(parameters), optimizer, optimizer_state, state, clip_norm)
 

@@ -141,10 +141,11 @@ class PlannedNetwork:
         threads: int | None,
         optimizer: Optimizer | None = None,
         clip_norm: float | None = None,
+        precision: str = "f32",
     ) -> None:
         """Describe the network; the optimiser is the one that `update` will apply."""
         self.network = network
-        self.engine: Engine = kernels().Engine(instruction_set(), threads or 0)
+        self.engine: Engine = kernels().Engine(instruction_set(), threads or 0, precision == "bf16")
         self.number = {INPUT: self.engine.add_input(network.input_shape)}
         self.external: dict[int, Node] = {}
         for node in network.nodes:
@@ -322,12 +323,14 @@ def pieces(stages: list[int]) -> Iterator[tuple[int, int, int]]:
 class NativeExecutor:
     """What `Program` runs forward passes and single training steps on."""
 
-    def __init__(self, network: Network, loss: Objective, threads: int | None) -> None:
+    def __init__(
+        self, network: Network, loss: Objective, threads: int | None, precision: str = "f32"
+    ) -> None:
         """Describe the network to an engine."""
         self.network = network
         self.loss = loss
         self.ops = ReferenceBackend()
-        self.planned = PlannedNetwork(network, threads)
+        self.planned = PlannedNetwork(network, threads, precision=precision)
         self.lock = RLock()
         self.loaded: dict[tuple[str, str], tuple[Array, Array]] = {}
 
@@ -481,12 +484,13 @@ class NativeSession:
         optimizer_state: OptimizerState | None,
         state: Parameters,
         clip_norm: float | None,
+        precision: str = "f32",
     ) -> None:
         """Start from the given parameters; the optimiser starts fresh unless its state is given."""
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
-        self.planned = PlannedNetwork(network, threads, optimizer, clip_norm)
+        self.planned = PlannedNetwork(network, threads, optimizer, clip_norm, precision)
         self.planned.write(VALUE, parameters)
         self.planned.write_state(state)
         self.layer_state = state

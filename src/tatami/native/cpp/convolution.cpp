@@ -6,6 +6,10 @@
 // Input gradient. dx(u) = sum over taps t and filters of dy((u - d·t) / s) · weight(t), where the division leaves no remainder.
 // Input positions with the same remainder (a phase) see the same taps at the same distances, so each phase is a correlation
 // of dy, bordered by zeros, with its share of the weights transposed. Without stride there is one phase.
+//
+// With bf16 (`pairs`) every pass first copies its operands into the words that pairs.hpp describes: the image with its channels
+// in pairs, which the forward pass and the sparse weight gradient read; dy with its filters in pairs; and for a weight
+// gradient that is not sparse the image paired with itself one step to the right, and the pixels of dy in pairs.
 #include <algorithm>
 
 #include "plan.hpp"
@@ -46,6 +50,8 @@ struct Phase {
     std::vector<Index> offsets;              // the same for depthwise kernels
     std::vector<Index> tap_weights;          // depthwise: offset of each tap's weights
     Index weight = 0;                        // offset of the transposed weights
+    std::vector<Segment> pair_segments;      // the same in words
+    Index pair_weight = 0;
 };
 
 class Convolution : public Operation {
@@ -57,6 +63,7 @@ public:
           relu(with_relu),
           pool(with_pool),
           depthwise(is_depthwise(owner.engine, convolution_node)),
+          pairs(uses_pairs(owner.engine, convolution_node)),
           lanes(owner.kernels.lanes) {
         const Shape& from = owner.engine.nodes()[static_cast<std::size_t>(input)].shape;
         group_channels = from.channels / settings.groups;
@@ -79,6 +86,7 @@ public:
         if (pool) text += " + max pool";
         if (winograd) text += ", Winograd";
         if (sparse || masked) text += ", sparse gradients";
+        if (pairs) text += ", bf16";
         return text;
     }
 
@@ -116,11 +124,11 @@ public:
                 code_base = plan.reserve_codes(code_image);
                 // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
                 const Index pixels = y.size[1] * y.size[2];
-                masked = joined && segments[0].length < lanes;
-                sparse = joined && !masked && x.image < (Index{1} << 30);
+                masked = joined && !pairs && segments[0].length < lanes;
+                sparse = joined && !masked && (!pairs || channels % 2 == 0) && x.image < (Index{1} << 30);
                 sparse_input = wants_input_gradient && y.size[1] * 2 <= settings.shape.size[1] && w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} &&
                                w.dilation == Size{1, 1, 1};
-                padded_run = round_up(segments[0].length, lanes);
+                padded_run = round_up(segments[0].length, pairs ? 2 * lanes : lanes);
                 plan.need_scratch(settings.shape.channels * 2 * (pixels + 1) + 64);
                 if (sparse_input) {
                     window.channels = x.channels;
@@ -139,13 +147,15 @@ public:
                 full_gradient = &plan.reserve_tensor(full, true);
             }
         }
+        if (pairs) prepare_pairs();
         if (plan.trains()) {
             partial_weight =
                 plan.reserve_partial(sparse ? settings.shape.channels * static_cast<Index>(segments.size()) * padded_run
                                             : parameter(0).padded);
             partial_bias = plan.reserve_partial(parameter(1).padded);
             if (wants_input_gradient) prepare_phases();
-            if (wants_input_gradient) prepare_scatter(x);
+            if (wants_input_gradient && !pairs) prepare_scatter(x);
+            if (pairs) prepare_gradient_pairs();
             winograd_input = winograd && wants_input_gradient && !sparse_input;
             if (winograd_input) {
                 const Tensor& du = pool ? *full_gradient : plan.gradient(node);
@@ -161,7 +171,9 @@ public:
                 plan.kernels.winograd_weight(plan.weights(convolution, 0, "weight") + panel.weight,
                                              plan.arena() + winograd_weight + panel.first * 16 * group_channels, group_channels,
                                              panel.vectors, false);
+        if (pairs) pack_weight_pairs();
         pack_transposed();
+        if (pairs) pack_transposed_pairs();
         if (winograd_input)
             for (Index first = 0; first < group_channels; first += 2 * lanes)
                 plan.kernels.winograd_weight(plan.arena() + phases[0].weight + first * 9 * group_filters,
@@ -211,6 +223,7 @@ public:
         constexpr Index worthwhile = 200000;  // multiplications: a thread needs microseconds to join in
         const Index work = settings.shape.count() * group_channels * taps;
         const Index rows = plan.value(node).size[1];
+        if (sparse && pairs) return 1;  // threads would write the same copy of the image
         return settings.shape.size[0] == 1 && work >= worthwhile ? std::min(wanted, rows) : 1;
     }
 
@@ -277,29 +290,31 @@ public:
             plan.kernels.winograd(job);
             return;
         }
+        const Operand source = pairs ? channel_pairs(n, slot, thread) : Operand{from, &x, segments, plan.kernels.correlate};
         CorrelateRow row{};
-        row.input_stride = w.stride[2] * x.step[2];
-        row.segments = segments.data();
-        row.segment_count = static_cast<Index>(segments.size());
+        row.input_stride = w.stride[2] * source.tensor->step[2];
+        row.segments = source.segments.data();
+        row.segment_count = static_cast<Index>(source.segments.size());
         row.relu = relu;
         for (const Panel& panel : plan_panels()) {
             const Index filter = panel.group * group_filters + panel.first;
             row.vectors = panel.vectors;
             row.columns = settings.groups == 1 ? panel.vectors * lanes : static_cast<int>(panel.columns);
-            row.weight = weight + panel.weight;
+            row.weight = pairs ? plan.arena() + pair_weight + panel.first * taps * channel_words : weight + panel.weight;
             row.bias = bias + filter;
-            const float* const panel_input = from + panel.group * group_channels;
+            const float* const panel_input = source.data + panel.group * group_channels;
             if (pool) {
-                pooled_panel(row, panel_input, to + filter, n, thread, filter, begin, end);
+                pooled_panel(row, source, panel_input, to + filter, n, thread, filter, begin, end);
                 continue;
             }
             row.pixels = size[2];
             row.output_stride = y.step[2];
             for (Index d = 0; d < size[0]; ++d)
                 for (Index h = begin; h < end; ++h) {
-                    row.input = panel_input + d * w.stride[0] * x.step[0] + h * w.stride[1] * x.step[1];
+                    row.input = panel_input + d * w.stride[0] * source.tensor->step[0] +
+                                h * w.stride[1] * source.tensor->step[1];
                     row.output = to + filter + d * y.step[0] + h * y.step[1];
-                    plan.kernels.correlate(row);
+                    source.correlate(row);
                 }
         }
     }
@@ -307,6 +322,7 @@ public:
     void backward(Index n, int thread, Index chunk, bool first_image) override {
         const Tensor& du = pool ? *full_gradient : plan.gradient(node);
         float* const gradient = plan.image(du, n, thread);
+        if (pairs) plan.kernels.round_floats(plan.image(plan.gradient(node), n, thread), plan.gradient(node).image);
         if (sparse) winners_weight_gradient(n, thread, chunk, !first_image);
         if (masked) masked_weight_gradient(n, thread, chunk, !first_image);
         if (sparse_input) winners_input_gradient(n, thread);
@@ -341,6 +357,14 @@ public:
     }
 
 private:
+    // What the forward pass reads: floats, or words of bf16.
+    struct Operand {
+        const float* data;  // at the first tap of the first output pixel
+        const Tensor* tensor;
+        const std::vector<Segment>& segments;
+        void (*correlate)(const CorrelateRow&);
+    };
+
     const std::vector<Panel>& plan_panels() const;
     const Parameter& parameter(int which) const;
 
@@ -465,9 +489,8 @@ private:
     }
 
     // Two rows of pixels at a time into a strip, and their maxima out of it.
-    void pooled_panel(CorrelateRow row, const float* from, float* to, Index n, int thread, Index filter, Index begin,
-                      Index end) {
-        const Tensor& x = plan.value(input);
+    void pooled_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread,
+                      Index filter, Index begin, Index end) {
         const Tensor& y = plan.value(node);
         const WindowSettings& w = settings.window;
         const Index width = row.vectors * lanes;
@@ -483,9 +506,9 @@ private:
         pair.channels = width;
         for (Index h = begin; h < end; ++h) {
             for (Index half = 0; half < pair_rows(); ++half) {
-                row.input = from + (2 * h + half) * w.stride[1] * x.step[1];
+                row.input = from + (2 * h + half) * w.stride[1] * source.tensor->step[1];
                 row.output = strip + half * row.pixels * width;
-                plan.kernels.correlate(row);
+                source.correlate(row);
             }
             pair.output = to + h * y.step[1];
             pair.code = plan.trains() ? plan.codes(code_base, n, code_image) + h * y.size[2] * y.stride + filter : nullptr;
@@ -525,10 +548,11 @@ private:
         job.pooled_height = y.size[1];
         job.pooled_width = y.size[2];
         job.channels = settings.shape.channels;
-        job.input = plan.image(x, n, thread) + first_tap;
-        job.input_stride = settings.window.stride[2] * x.step[2];
-        job.input_line = settings.window.stride[1] * x.step[1];
-        job.segments = segments.data();
+        const Tensor& from = pairs ? *image_pairs : x;  // bf16 numbers are half a word
+        job.input = plan.image(from, n, thread) + (pairs ? first_pair : first_tap);
+        job.input_stride = settings.window.stride[2] * from.step[2] * (pairs ? 2 : 1);
+        job.input_line = settings.window.stride[1] * from.step[1] * (pairs ? 2 : 1);
+        job.segments = pairs ? number_segments.data() : segments.data();
         job.segment_count = static_cast<Index>(segments.size());
         job.dweight = plan.partial(chunk) + partial_weight;
         job.padded_run = padded_run;
@@ -536,7 +560,7 @@ private:
         job.accumulate = accumulate;
         job.entries = reinterpret_cast<std::uint64_t*>(plan.scratch(thread));
         job.counts = reinterpret_cast<Index*>(job.entries + job.channels * pixels);
-        plan.kernels.sparse_weight_gradient(job);
+        (pairs ? plan.kernels.sparse_weight_gradient_of_pairs : plan.kernels.sparse_weight_gradient)(job);
     }
 
     void masked_weight_gradient(Index n, int thread, Index chunk, bool accumulate) {
@@ -576,6 +600,7 @@ private:
             for (Index chunk = 1; chunk < used_chunks; ++chunk)
                 plan.kernels.add(plan.partial(chunk) + partial_weight + panel.first * filter_floats, sum,
                                  panel.columns * filter_floats);
+            if (pairs) put_in_order(sum, panel.columns * rows);
             for (Index row = 0; row < rows; ++row)
                 plan.kernels.transpose(sum + row * padded_run, filter_floats,
                                        total + panel.weight + row * segments[0].length * panel.vectors * lanes,
@@ -633,13 +658,17 @@ private:
         const float* const from = plan.image(x, n, thread) + first_tap;
         const float* const dy = gradient + du.origin;
         float* const dweight = plan.partial(chunk) + partial_weight;
+        const Index pixels_of_word = pairs ? 2 : 1;
+        const Tensor& dy_tensor = pairs ? *pixel_pairs : du;
+        if (pairs) pack_pixel_pairs(n, thread, du, gradient);
         if (settings.bias)
             for (Index d = 0; d < size[0]; ++d)
                 plan.kernels.column_sums(dy + d * du.step[0], du.step[2], du.step[1], size[2], size[1], du.stride,
                                          plan.partial(chunk) + partial_bias, accumulate || d > 0);
         for (Index d = 0; d < size[0]; ++d) {
             const bool add = accumulate || d > 0;
-            const float* const plane = from + d * w.stride[0] * x.step[0];
+            const float* const plane =
+                (pairs ? plan.image(*shifted_pairs, n, thread) + first_tap : from) + d * w.stride[0] * x.step[0];
             if (depthwise) {
                 DepthwiseWeightGradient job{};
                 job.input = plane;
@@ -660,23 +689,24 @@ private:
                 continue;
             }
             WeightGradient job{};
-            job.input_stride = w.stride[2] * x.step[2];
+            job.input_stride = w.stride[2] * x.step[2] * pixels_of_word;
             job.input_line = w.stride[1] * x.step[1];
-            job.dy_stride = du.step[2];
-            job.dy_line = du.step[1];
-            job.pixels = size[2];
+            job.dy_stride = dy_tensor.step[2];
+            job.dy_line = dy_tensor.step[1];
+            job.pixels = dy_tensor.size[2];
             job.lines = size[1];
             job.accumulate = add;
             for (const Panel& panel : plan_panels()) {
                 job.vectors = panel.vectors;
                 job.columns = static_cast<int>(panel.columns);
-                job.dy = dy + d * du.step[0] + panel.group * group_filters + panel.first;
+                job.dy = (pairs ? plan.image(dy_tensor, n, thread) : dy) + d * dy_tensor.step[0] +
+                         panel.group * group_filters + panel.first;
                 Index row = 0;
                 for (const Segment& segment : segments) {
                     job.input = plane + panel.group * group_channels + segment.offset;
                     job.rows = segment.length;
                     job.dweight = dweight + panel.weight + row * panel.vectors * lanes;
-                    plan.kernels.weight_gradient(job);
+                    (pairs ? plan.kernels.weight_gradient_of_pairs : plan.kernels.weight_gradient)(job);
                     row += segment.length;
                 }
             }
@@ -714,6 +744,8 @@ private:
             plan.kernels.winograd(job);
             return;
         }
+        const Tensor& dy_tensor = pairs ? *filter_pairs : du;
+        const float* const operand = pairs ? pack_filter_pairs(n, thread, du, gradient) : dy;
         for (const Phase& phase : phases) {
             const Index start = phase.first[0] * dx.step[0] + phase.first[1] * dx.step[1] + phase.first[2] * dx.step[2];
             if (depthwise) {
@@ -736,8 +768,8 @@ private:
                 continue;
             }
             CorrelateRow row{};
-            row.input_stride = du.step[2];
-            row.segments = phase.segments.data();
+            row.input_stride = dy_tensor.step[2];
+            row.segments = pairs ? phase.pair_segments.data() : phase.segments.data();
             row.segment_count = static_cast<Index>(phase.segments.size());
             row.output_stride = stride[2] * dx.step[2];
             row.pixels = phase.count[2];
@@ -748,21 +780,155 @@ private:
                     const Index columns = std::min(width, group_channels - first);
                     row.vectors = columns > lanes ? 2 : 1;
                     row.columns = settings.groups == 1 ? row.vectors * lanes : static_cast<int>(columns);
-                    row.weight = plan.arena() + phase.weight + g * transposed_group(phase) + first * rows;
+                    row.weight = pairs ? plan.arena() + phase.pair_weight + first * pair_rows_of(phase)
+                                       : plan.arena() + phase.weight + g * transposed_group(phase) + first * rows;
                     for (Index d = 0; d < phase.count[0]; ++d)
                         for (Index h = 0; h < phase.count[1]; ++h) {
-                            row.input = dy + g * group_filters + d * du.step[0] + h * du.step[1];
+                            row.input = operand + g * group_filters + d * dy_tensor.step[0] + h * dy_tensor.step[1];
                             row.output = to + start + g * group_channels + first + d * stride[0] * dx.step[0] +
                                          h * stride[1] * dx.step[1];
-                            plan.kernels.correlate(row);
+                            (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
                         }
                 }
         }
     }
 
+    // An image whose pixels are `words` words of bf16, laid out like another tensor.
+    static Tensor in_words(const Tensor& like, Index words) {
+        Tensor tensor = like;
+        tensor.channels = words;
+        tensor.stride = words;
+        return tensor;
+    }
+
+    void prepare_pairs() {
+        const Tensor& x = plan.value(input);
+        const WindowSettings& w = settings.window;
+        channel_words = (group_channels + 1) / 2;
+        image_pairs = &plan.reserve_tensor(in_words(x, channel_words), !sparse);
+        for (int axis = 0; axis < 3; ++axis) first_pair += (x.before[axis] - w.before[axis]) * image_pairs->step[axis];
+        for (Index d = 0; d < w.kernel[0]; ++d)
+            for (Index h = 0; h < w.kernel[1]; ++h) {
+                const Index line = d * w.dilation[0] * image_pairs->step[0] + h * w.dilation[1] * image_pairs->step[1];
+                if (w.dilation[2] == 1)
+                    pair_segments.push_back({line, w.kernel[2] * channel_words});
+                else
+                    for (Index t = 0; t < w.kernel[2]; ++t)
+                        pair_segments.push_back({line + t * w.dilation[2] * image_pairs->step[2], channel_words});
+            }
+        for (const Segment& segment : pair_segments) number_segments.push_back({2 * segment.offset, 2 * segment.length});
+        pair_weight = plan.reserve(taps * channel_words * round_up(settings.shape.channels, lanes));
+    }
+
+    void prepare_gradient_pairs() {
+        const Tensor& x = plan.value(input);
+        const Tensor& du = pool ? *full_gradient : plan.gradient(node);
+        if (!sparse) {
+            shifted_pairs = &plan.reserve_tensor(x, true);
+            Tensor two;
+            two.channels = two.stride = du.stride;
+            two.size = {du.size[0], du.size[1], (du.size[2] + 1) / 2};
+            pixel_pairs = &plan.reserve_tensor(two, true);
+        }
+        if (!wants_input_gradient || sparse_input) return;
+        filter_words = (group_filters + 1) / 2;
+        filter_pairs = &plan.reserve_tensor(in_words(du, filter_words), true);
+        for (Phase& phase : phases) {
+            for (const auto& tap : phase.taps)
+                phase.pair_segments.push_back({tap[1] * filter_pairs->step[0] + tap[2] * filter_pairs->step[1] +
+                                                   tap[3] * filter_pairs->step[2],
+                                               filter_words});
+            phase.pair_weight = plan.reserve(pair_rows_of(phase) * round_up(group_channels, lanes) + 2 * lanes);
+        }
+    }
+
+    Index pair_rows_of(const Phase& phase) const { return static_cast<Index>(phase.taps.size()) * filter_words; }
+
+    void pack_weight_pairs() {
+        const float* const weight = plan.weights(convolution, 0, "weight");
+        for (const Panel& panel : plan_panels()) {
+            const Index width = panel.vectors * lanes;
+            for (Index t = 0; t < taps; ++t)
+                plan.kernels.pack_row_pairs(weight + panel.weight + t * group_channels * width, width, group_channels,
+                                            plan.arena() + pair_weight +
+                                                (panel.first * taps + t * width) * channel_words,
+                                            width, width);
+        }
+    }
+
+    // After pack_transposed: the same weights in pairs of filters, or only rounded.
+    void pack_transposed_pairs() {
+        if (!plan.trains() || !wants_input_gradient) return;
+        if (sparse_input) {
+            plan.kernels.round_floats(plan.arena() + winner_weight, settings.shape.channels * 9 * window.stride);
+            return;
+        }
+        for (const Phase& phase : phases)
+            for (Index first = 0; first < group_channels; first += 2 * lanes) {
+                const Index width = group_channels - first > lanes ? 2 * lanes : lanes;
+                const Index rows = static_cast<Index>(phase.taps.size()) * group_filters;
+                for (Index t = 0; t < static_cast<Index>(phase.taps.size()); ++t)
+                    plan.kernels.pack_row_pairs(
+                        plan.arena() + phase.weight + first * rows + t * group_filters * width, width, group_filters,
+                        plan.arena() + phase.pair_weight + first * pair_rows_of(phase) + t * filter_words * width, width,
+                        width);
+            }
+    }
+
+    // Copy an image into words, pixel by pixel where pixels have gaps or an odd number of channels.
+    void narrow_image(const Tensor& from, const float* image, const Tensor& to, float* words, Index channels) const {
+        std::uint16_t* const numbers = reinterpret_cast<std::uint16_t*>(words);
+        if (from.stride == 2 * to.stride) {
+            plan.kernels.narrow(image, numbers, std::min(from.image, 2 * to.image));
+            return;
+        }
+        const Index pixels = (from.before[0] + from.size[0] + from.after[0]) * from.step[0] / from.stride;
+        for (Index p = 0; p < pixels; ++p) {
+            plan.kernels.narrow(image + p * from.stride, numbers + p * 2 * to.stride, channels);
+            if (channels % 2 != 0) numbers[p * 2 * to.stride + channels] = 0;
+        }
+    }
+
+    Operand channel_pairs(Index n, int slot, int thread) {
+        float* const words = plan.image(*image_pairs, n, thread);
+        const Tensor& x = plan.value(input);
+        narrow_image(x, plan.image(x, n, slot), *image_pairs, words, group_channels);
+        return {words + first_pair, image_pairs, pair_segments, plan.kernels.correlate_pairs};
+    }
+
+    const float* pack_filter_pairs(Index n, int thread, const Tensor& du, const float* gradient) {
+        float* const words = plan.image(*filter_pairs, n, thread);
+        narrow_image(du, gradient, *filter_pairs, words, group_filters);
+        return words + filter_pairs->origin;
+    }
+
+    void pack_pixel_pairs(Index n, int thread, const Tensor& du, const float* gradient) {
+        const Tensor& x = plan.value(input);
+        const float* const image = plan.image(x, n, thread);
+        float* const words = plan.image(*shifted_pairs, n, thread);
+        const Index shift = std::min(settings.window.stride[2] * x.step[2], x.image);
+        plan.kernels.pack_pairs(image, image + shift, words, x.image - shift);
+        plan.kernels.pack_pairs(image + x.image - shift, nullptr, words + x.image - shift, shift);
+        for (Index d = 0; d < du.size[0]; ++d)
+            for (Index h = 0; h < du.size[1]; ++h)
+                plan.kernels.pack_row_pairs(gradient + du.origin + d * du.step[0] + h * du.step[1], du.step[2], du.size[2],
+                                            plan.image(*pixel_pairs, n, thread) + d * pixel_pairs->step[0] +
+                                                h * pixel_pairs->step[1],
+                                            du.stride, du.stride);
+    }
+
+    // Rows of the sparse weight gradient as interleaving left them.
+    void put_in_order(float* sums, Index rows) const {
+        std::vector<float> row(static_cast<std::size_t>(padded_run));
+        for (Index i = 0; i < rows; ++i) {
+            plan.kernels.undo_interleaving(sums + i * padded_run, row.data(), padded_run);
+            std::copy(row.begin(), row.end(), sums + i * padded_run);
+        }
+    }
+
     const int convolution;
     const Node& settings;
-    const bool relu, pool, depthwise;
+    const bool relu, pool, depthwise, pairs;
     const int lanes;
     Index group_channels = 0, group_filters = 0, taps = 0, first_tap = 0;
     std::vector<Segment> segments;
@@ -779,6 +945,12 @@ private:
     bool winograd = false, winograd_input = false, scatter = false;
     Index scatter_weight = 0;
     Index winograd_weight = 0, winograd_input_weight = 0;
+    Tensor* image_pairs = nullptr;    // the input in bf16
+    Tensor* shifted_pairs = nullptr;  // every input float with the one a step to the right
+    Tensor* pixel_pairs = nullptr;    // dy, two pixels in a word
+    Tensor* filter_pairs = nullptr;   // dy in bf16, with its border
+    std::vector<Segment> pair_segments, number_segments;
+    Index channel_words = 0, filter_words = 0, first_pair = 0, pair_weight = 0;
 };
 
 const std::vector<Panel>& Convolution::plan_panels() const { return plan.panels(convolution); }

@@ -10,6 +10,9 @@
 // A convolution whose only window is the whole input is the same thing and runs here, too.
 //
 // The last one needs the weights with features side by side: a transposed copy, renewed after every update.
+//
+// With bf16 (`pairs`) the operands are copied into the words that pairs.hpp describes: images with their features, or units,
+// in pairs; weights with their rows in pairs; and for the weight gradient two images in each word.
 #include <algorithm>
 
 #include "plan.hpp"
@@ -17,6 +20,8 @@
 namespace tatami {
 
 namespace {
+
+Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
 
 class Dense : public Operation {
 public:
@@ -26,11 +31,12 @@ public:
           units(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].shape.channels),
           bias(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].bias),
           relu(with_relu),
+          pairs(uses_pairs(owner.engine, dense_node)),
           lanes(owner.kernels.lanes) {}
 
     bool by_image() const override { return false; }
     std::string describe() const override {
-        return std::string("dense") + (bias ? " + bias" : "") + (relu ? " + ReLU" : "");
+        return std::string("dense") + (bias ? " + bias" : "") + (relu ? " + ReLU" : "") + (pairs ? ", bf16" : "");
     }
 
     void prepare() override {
@@ -50,6 +56,8 @@ public:
                 blocks.push_back({segment.offset + at, row + at, std::min(block_rows, segment.length - at)});
             row += segment.length;
         }
+        features = row;
+        if (pairs) prepare_pairs();
         if (!plan.trains() || !wants_input_gradient) return;
         // Runs of dx without a gap: one per line, or a single one where no border separates the lines.
         const Tensor& dx = plan.gradient(input);
@@ -63,14 +71,16 @@ public:
                     runs.push_back({offset, length});
             }
         const Index width = 2 * lanes;
-        Index floats = 0;
+        Index floats = 0, words = 0;
         for (const Segment& run : runs)
             for (Index at = 0; at < run.length; at += width) {
                 const Index columns = std::min(width, run.length - at);
                 const int vectors = columns > lanes ? 2 : 1;
-                columns_of_dx.push_back({run.offset + at, floats, vectors});
+                columns_of_dx.push_back({run.offset + at, floats, words, vectors});
                 floats += units * vectors * lanes;
+                words += (units + 1) / 2 * vectors * lanes;
             }
+        if (pairs) transposed_pairs = plan.reserve(words);
         transposed = plan.reserve(floats);
         // Which rows of the weight matrix stand at which columns.
         for (Index d = 0, tap = 0; d < dx.size[0]; ++d)
@@ -82,6 +92,7 @@ public:
     }
 
     void pack() override {
+        if (pairs) pack_weight_pairs();
         if (!plan.trains() || !wants_input_gradient) return;
         const float* const weight = plan.weights(dense, 0, "weight");
         const Index count = static_cast<Index>(pieces.size());
@@ -94,6 +105,13 @@ public:
                                        plan.arena() + transposed + column.weight + panel.first * to_width + piece.lane,
                                        to_width, piece.count, panel.columns);
         });
+        if (!pairs) return;
+        parallel_for(plan.running_threads(), static_cast<Index>(columns_of_dx.size()), 1, [&](Index i, int) {
+            const Column& column = columns_of_dx[static_cast<std::size_t>(i)];
+            const Index width = column.vectors * lanes;
+            plan.kernels.pack_row_pairs(plan.arena() + transposed + column.weight, width, units,
+                                        plan.arena() + transposed_pairs + column.words, width, width);
+        });
     }
 
     void forward_batch() override {
@@ -101,16 +119,26 @@ public:
         const Tensor& y = plan.value(node);
         const auto& panels = plan.panels(dense);
         const Index row_blocks = (plan.batch() + images - 1) / images;
+        const Segment all_features{0, feature_words};
+        if (pairs) pack_features();
         const Index count = row_blocks * static_cast<Index>(panels.size());
         parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
             const Panel& panel = panels[static_cast<std::size_t>(i / row_blocks)];
             const Index n = i % row_blocks * images;
             CorrelateRow row{};
-            row.input = plan.image(x, n, 0);
-            row.input_stride = x.image;
-            row.segments = segments.data();
-            row.segment_count = static_cast<Index>(segments.size());
-            row.weight = plan.weights(dense, 0, "weight") + panel.weight;
+            if (pairs) {
+                row.input = plan.arena() + feature_pairs + n * feature_stride;
+                row.input_stride = feature_stride;
+                row.segments = &all_features;
+                row.segment_count = 1;
+                row.weight = plan.arena() + weight_pairs + panel.first * feature_words;
+            } else {
+                row.input = plan.image(x, n, 0);
+                row.input_stride = x.image;
+                row.segments = segments.data();
+                row.segment_count = static_cast<Index>(segments.size());
+                row.weight = plan.weights(dense, 0, "weight") + panel.weight;
+            }
             row.bias = plan.weights(dense, 0, "bias") + panel.first;
             row.output = plan.image(y, n, 0) + y.origin + panel.first;
             row.output_stride = y.image;
@@ -118,7 +146,7 @@ public:
             row.vectors = panel.vectors;
             row.columns = panel.vectors * lanes;
             row.relu = relu;
-            plan.kernels.correlate(row);
+            (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
         });
     }
 
@@ -131,6 +159,7 @@ public:
                 plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
             });
         }
+        if (pairs) pack_gradients(dy);
         weight_gradient(dy);
         if (wants_input_gradient) input_gradient(dy);
     }
@@ -140,7 +169,7 @@ private:
         Index offset, row, rows;
     };
     struct Column {  // one panel of dx
-        Index offset, weight;
+        Index offset, weight, words;
         int vectors;
     };
     struct Piece {  // consecutive rows of the weight matrix that stand side by side in one panel of dx
@@ -166,6 +195,70 @@ private:
         }
     }
 
+    void prepare_pairs() {
+        const Tensor& x = plan.value(input);
+        const Tensor& dy = plan.gradient(node);
+        const Index image_count = plan.capacity(), pair_count = (plan.capacity() + 1) / 2;
+        feature_words = (features + 1) / 2;
+        feature_stride = round_up(feature_words, 16);
+        feature_pairs = plan.reserve(multiply_sizes({feature_stride, image_count}));
+        weight_pairs = plan.reserve(multiply_sizes({feature_words, round_up(units, lanes)}));
+        if (!plan.trains()) return;
+        image_pairs = plan.reserve(multiply_sizes({x.image, pair_count}));
+        gradient_pairs = plan.reserve(multiply_sizes({dy.image, pair_count}));
+        if (!wants_input_gradient) return;
+        unit_words = (units + 1) / 2;
+        unit_stride = round_up(unit_words, 16);
+        unit_pairs = plan.reserve(multiply_sizes({unit_stride, image_count}));
+    }
+
+    void pack_weight_pairs() {
+        const float* const weight = plan.weights(dense, 0, "weight");
+        const auto& panels = plan.panels(dense);
+        const Index some = (features + block_rows - 1) / block_rows;
+        parallel_for(plan.running_threads(), some * static_cast<Index>(panels.size()), 1, [&](Index i, int) {
+            const Panel& panel = panels[static_cast<std::size_t>(i / some)];
+            const Index row = i % some * block_rows, width = panel.vectors * lanes;  // block_rows is even
+            plan.kernels.pack_row_pairs(weight + panel.weight + row * width, width, std::min(block_rows, features - row),
+                                        plan.arena() + weight_pairs + panel.first * feature_words + row / 2 * width, width,
+                                        width);
+        });
+    }
+
+    void pack_features() {
+        const Tensor& x = plan.value(input);
+        parallel_for(plan.running_threads(), plan.batch(), 4, [&](Index n, int) {
+            std::uint16_t* const to = reinterpret_cast<std::uint16_t*>(plan.arena() + feature_pairs + n * feature_stride);
+            Index at = 0;
+            for (const Segment& segment : segments) {
+                plan.kernels.narrow(plan.image(x, n, 0) + segment.offset, to + at, segment.length);
+                at += segment.length;
+            }
+            if (at % 2 != 0) to[at] = 0;
+        });
+    }
+
+    // dy rounded in place, for the bias; its units in pairs; and two images of x and of dy in each word.
+    void pack_gradients(const Tensor& dy) {
+        const Tensor& x = plan.value(input);
+        parallel_for(plan.running_threads(), (plan.batch() + 1) / 2, 2, [&](Index pair, int) {
+            const Index first = 2 * pair, second = first + 1;
+            const bool both = second < plan.batch();
+            for (Index n = first; n <= (both ? second : first); ++n) {
+                float* const gradient = plan.image(dy, n, 0);
+                plan.kernels.round_floats(gradient, dy.image);
+                if (!wants_input_gradient) continue;
+                auto* const to = reinterpret_cast<std::uint16_t*>(plan.arena() + unit_pairs + n * unit_stride);
+                plan.kernels.narrow(gradient + dy.origin, to, units);
+                if (units % 2 != 0) to[units] = 0;
+            }
+            plan.kernels.pack_pairs(plan.image(x, first, 0), both ? plan.image(x, second, 0) : nullptr,
+                                    plan.arena() + image_pairs + pair * x.image, x.image);
+            plan.kernels.pack_pairs(plan.image(dy, first, 0), both ? plan.image(dy, second, 0) : nullptr,
+                                    plan.arena() + gradient_pairs + pair * dy.image, dy.image);
+        });
+    }
+
     void weight_gradient(const Tensor& dy) {
         const Tensor& x = plan.value(input);
         const auto& panels = plan.panels(dense);
@@ -173,18 +266,19 @@ private:
         parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
             const Block& block = blocks[static_cast<std::size_t>(i)];
             WeightGradient job{};
-            job.input = plan.image(x, 0, 0) + block.offset;
+            const float* const dy_origin = (pairs ? plan.arena() + gradient_pairs : plan.image(dy, 0, 0)) + dy.origin;
+            job.input = (pairs ? plan.arena() + image_pairs : plan.image(x, 0, 0)) + block.offset;
             job.input_stride = x.image;
             job.dy_stride = dy.image;
-            job.pixels = plan.batch();
+            job.pixels = pairs ? (plan.batch() + 1) / 2 : plan.batch();
             job.lines = 1;
             job.rows = block.rows;
             for (const Panel& panel : panels) {
-                job.dy = plan.image(dy, 0, 0) + dy.origin + panel.first;
+                job.dy = dy_origin + panel.first;
                 job.vectors = panel.vectors;
                 job.columns = static_cast<int>(panel.columns);
                 job.dweight = plan.weights(dense, 1, "weight") + panel.weight + block.row * panel.vectors * lanes;
-                plan.kernels.weight_gradient(job);
+                (pairs ? plan.kernels.weight_gradient_of_pairs : plan.kernels.weight_gradient)(job);
             }
         });
         if (bias)
@@ -194,25 +288,25 @@ private:
 
     void input_gradient(const Tensor& dy) {
         const Tensor& dx = plan.gradient(input);
-        const Segment all_units{0, units};
+        const Segment all_units{0, pairs ? unit_words : units};
         const Index row_blocks = (plan.batch() + images - 1) / images;
         const Index count = row_blocks * static_cast<Index>(columns_of_dx.size());
         parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
             const Column& column = columns_of_dx[static_cast<std::size_t>(i / row_blocks)];
             const Index n = i % row_blocks * images;
             CorrelateRow row{};
-            row.input = plan.image(dy, n, 0) + dy.origin;
-            row.input_stride = dy.image;
+            row.input = pairs ? plan.arena() + unit_pairs + n * unit_stride : plan.image(dy, n, 0) + dy.origin;
+            row.input_stride = pairs ? unit_stride : dy.image;
             row.segments = &all_units;
             row.segment_count = 1;
-            row.weight = plan.arena() + transposed + column.weight;
+            row.weight = plan.arena() + (pairs ? transposed_pairs + column.words : transposed + column.weight);
             row.output = plan.image(dx, n, 0) + column.offset;
             row.output_stride = dx.image;
             row.pixels = std::min(images, plan.batch() - n);
             row.vectors = column.vectors;
             row.columns = column.vectors * lanes;
             row.accumulate = accumulate_input;
-            plan.kernels.correlate(row);
+            (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
         });
     }
 
@@ -220,13 +314,16 @@ private:
     static constexpr Index block_rows = 112;  // features of one tile of the weight gradient
     const int dense;
     const Index units;
-    const bool bias, relu;
+    const bool bias, relu, pairs;
     const int lanes;
     std::vector<Segment> segments, runs;
     std::vector<Block> blocks;
     std::vector<Column> columns_of_dx;
     std::vector<Piece> pieces;
     Index transposed = 0;
+    Index features = 0, feature_words = 0, feature_stride = 0, unit_words = 0, unit_stride = 0;
+    Index feature_pairs = 0, unit_pairs = 0, weight_pairs = 0, transposed_pairs = 0;  // places in the arena
+    Index image_pairs = 0, gradient_pairs = 0;
 };
 
 }  // namespace

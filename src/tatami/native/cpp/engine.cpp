@@ -75,7 +75,7 @@ void free_floats(float* memory) { ::operator delete(memory, std::align_val_t{64}
 
 void Engine::Free::operator()(float* memory) const { free_floats(memory); }
 
-Engine::Engine(const Kernels& kernels, int threads) : kernels_(kernels), threads_(threads) {
+Engine::Engine(const Kernels& kernels, int threads, bool bf16) : kernels_(kernels), threads_(threads), bf16_(bf16) {
     require(threads >= 0 && threads <= 256, "threads must be from 0 (automatic) to 256");
 }
 

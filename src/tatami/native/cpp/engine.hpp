@@ -103,7 +103,7 @@ class Plan;
 
 class Engine {
 public:
-    Engine(const Kernels& kernels, int threads);
+    Engine(const Kernels& kernels, int threads, bool bf16 = false);
     ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
@@ -127,6 +127,7 @@ public:
     const std::vector<Parameter>& parameters() const { return parameters_; }
     const Kernels& kernels() const { return kernels_; }
     int threads() const { return threads_; }
+    bool bf16() const { return bf16_; }  // operands of products are rounded to bf16
     int parameter_index(int node, const std::string& name) const;
 
     // which: 0 value, 1 gradient, 2 and 3 the optimiser's slots
@@ -174,6 +175,7 @@ private:
 
     const Kernels& kernels_;
     int threads_;
+    bool bf16_;
     bool finished_ = false;
     std::vector<Node> nodes_;
     std::vector<Parameter> parameters_;

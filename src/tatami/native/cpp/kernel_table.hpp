@@ -253,6 +253,17 @@ struct Kernels {
     void (*weight_gradient)(const WeightGradient&);
     void (*depthwise)(const DepthwiseRow&);
     void (*depthwise_weight_gradient)(const DepthwiseWeightGradient&);
+    // The same sums of bf16 pairs: pointers, strides and offsets count 32-bit words; see pairs.hpp.
+    void (*correlate_pairs)(const CorrelateRow&);
+    void (*weight_gradient_of_pairs)(const WeightGradient&);
+    void (*sparse_weight_gradient_of_pairs)(const SparseWeightGradient&);  // of bf16 numbers: see sparse_pairs.hpp
+    void (*round_floats)(float* values, Index count);  // each to the nearest bf16, in place
+    void (*narrow)(const float* from, std::uint16_t* to, Index count);
+    // words[i] = (low[i], high[i]); high may be null: zeros
+    void (*pack_pairs)(const float* low, const float* high, float* words, Index count);
+    // Rows 0 and 1, 2 and 3, …; a last row alone is paired with zeros.
+    void (*pack_row_pairs)(const float* from, Index from_stride, Index rows, float* words, Index words_stride, Index columns);
+    void (*undo_interleaving)(const float* from, float* to, Index count);  // a multiple of 2 · lanes
     void (*max_pool)(const Pooling&);
     void (*max_pool_gradient)(const PoolingGradient&);
     void (*average_pool)(const Pooling&);
@@ -289,5 +300,6 @@ struct Kernels {
 const Kernels* baseline_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
+const Kernels* avx512_bf16_kernels();
 
 }  // namespace tatami

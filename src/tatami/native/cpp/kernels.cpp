@@ -9,6 +9,7 @@
 #include "random_mask.hpp"
 #include "scatter_gradient.hpp"
 #include "sparse_gradient.hpp"
+#include "sparse_pairs.hpp"
 #include "update.hpp"
 #include "weight_gradient.hpp"
 #include "winograd.hpp"
@@ -17,8 +18,9 @@ namespace tatami {
 
 const Kernels* TATAMI_KERNELS() {
     static constexpr Kernels kernels = {
-        TATAMI_NAME,      lanes,      tile_pixels,           correlate, weight_gradient, depthwise,
-        depthwise_weight_gradient,   max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
+        TATAMI_NAME,      lanes,      tile_pixels,           correlate<Floats>, weight_gradient<Floats>, depthwise,
+        depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
+        round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
         activate,         activate_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, update, keep_mask, transpose,
     };

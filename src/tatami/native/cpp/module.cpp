@@ -43,8 +43,10 @@ std::vector<const Kernels*> available_kernels() {
 #if defined(TATAMI_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma"))
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma")) {
+        if (__builtin_cpu_supports("avx512bf16")) found.push_back(avx512_bf16_kernels());
         found.push_back(avx512_kernels());
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(avx2_kernels());
 #endif
     found.push_back(baseline_kernels());
@@ -149,8 +151,10 @@ NB_MODULE(_kernels, module) {
 
     nb::class_<Engine>(module, "Engine", "A network, its parameters and the plans that run it.")
         .def("__init__",
-             [](Engine* self, const std::string& isa, int threads) { new (self) Engine(kernels_named(isa), threads); },
-             "isa"_a = "", "threads"_a = 0)
+             [](Engine* self, const std::string& isa, int threads, bool bf16) {
+                 new (self) Engine(kernels_named(isa), threads, bf16);
+             },
+             "isa"_a = "", "threads"_a = 0, "bf16"_a = false)
         .def_prop_ro("isa", [](const Engine& e) { return std::string(e.kernels().name); })
         .def_prop_ro("memory",
                      [](Engine& e) {

@@ -72,11 +72,20 @@ bool sees_everything(const Engine& engine, int node) {
            w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0};
 }
 
+bool uses_pairs(const Engine& engine, int node) {
+    const Node& product = engine.nodes()[static_cast<std::size_t>(node)];
+    if (!engine.bf16()) return false;
+    if (product.kind == Kind::dense || sees_everything(engine, node)) return true;
+    constexpr Index enough = 8;  // with fewer channels preparing the pairs costs more than they save
+    return product.kind == Kind::convolution && product.groups == 1 &&
+           engine.nodes()[static_cast<std::size_t>(product.inputs[0])].shape.channels >= enough;
+}
+
 bool winograd_fits(const Engine& engine, int node) {
     const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
     if (convolution.kind != Kind::convolution || convolution.groups != 1) return false;
     const WindowSettings& w = convolution.window;
-    if (sees_everything(engine, node)) return false;
+    if (sees_everything(engine, node) || uses_pairs(engine, node)) return false;
     const Index channels = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape.channels;
     constexpr Index enough = 16;  // with fewer the transforms cost more than they save
     return w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1} &&

@@ -106,16 +106,19 @@ void list_entries(const SparseWeightGradient& job) {
     for (Index k = 0; k < job.channels; ++k) job.counts[k] -= k * pixels;
 }
 
-void sparse_weight_gradient(const SparseWeightGradient& job) {
-    list_entries(job);
+void add_bias_gradient(const SparseWeightGradient& job) {
+    if (!job.dbias) return;
     const Index pixels = job.pooled_height * job.pooled_width;
     for (Index k = 0; k < job.channels; ++k) {
-        if (job.dbias) {
-            float sum = job.accumulate ? job.dbias[k] : 0.0f;
-            for (Index i = 0; i < job.counts[k]; ++i) sum += entry_value(job.entries[k * pixels + i]);
-            job.dbias[k] = sum;
-        }
+        float sum = job.accumulate ? job.dbias[k] : 0.0f;
+        for (Index i = 0; i < job.counts[k]; ++i) sum += entry_value(job.entries[k * pixels + i]);
+        job.dbias[k] = sum;
     }
+}
+
+void sparse_weight_gradient(const SparseWeightGradient& job) {
+    list_entries(job);
+    add_bias_gradient(job);
     // One part of the window at a time for all filters: that part of the image stays in a nearer cache.
     for (Index at = 0; at < job.padded_run; at += window_vectors * lanes) {
         Index row = 0;

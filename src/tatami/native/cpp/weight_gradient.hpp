@@ -4,7 +4,8 @@
 //
 // for consecutive input floats r (a row of the window, or the features of a dense layer; then the pixels are images) and
 // one panel of 1 or 2 vectors of filters k. Tile: up to `tile_pixels` rows × 2 vectors stay in registers while the sum runs
-// over all pixels, always in the same order; every step loads 2 vectors of dy and one float per row.
+// over all pixels, always in the same order; every step loads 2 vectors of dy and one float per row. `Product` as in correlate.hpp:
+// with words of bf16 a pixel is a pair of pixels.
 #pragma once
 
 #include "correlate.hpp"
@@ -13,7 +14,7 @@ namespace {
 
 using tatami::WeightGradient;
 
-template <int rows, int vectors>
+template <class Product, int rows, int vectors>
 void weight_gradient_tile(const WeightGradient& job, Index first_row) {
     Vector sum[rows][vectors];
     float* const to = job.dweight + first_row * (vectors * lanes);
@@ -27,14 +28,14 @@ void weight_gradient_tile(const WeightGradient& job, Index first_row) {
         const float* x = job.input + line * job.input_line + first_row;
         const float* dy = job.dy + line * job.dy_line;
         for (Index p = 0; p < job.pixels; ++p) {
-            Vector d[vectors];
+            typename Product::Row d[vectors];
 #pragma GCC unroll 2
-            for (int v = 0; v < vectors; ++v) d[v] = load(dy + v * lanes);
+            for (int v = 0; v < vectors; ++v) d[v] = Product::load_row(dy + v * lanes);
 #pragma GCC unroll 16
             for (int r = 0; r < rows; ++r) {
-                const Vector value = broadcast(x[r]);
+                const auto value = Product::repeat(x + r);
 #pragma GCC unroll 2
-                for (int v = 0; v < vectors; ++v) sum[r][v] = multiply_add(value, d[v], sum[r][v]);
+                for (int v = 0; v < vectors; ++v) sum[r][v] = Product::add_product(value, d[v], sum[r][v]);
             }
             x += job.input_stride;
             dy += job.dy_stride;
@@ -54,37 +55,39 @@ void weight_gradient_tile(const WeightGradient& job, Index first_row) {
         }
 }
 
-template <int rows>
+template <class Product, int rows>
 void weight_gradient_rows(const WeightGradient& job, Index first_row) {
     if (job.vectors == 2)
-        weight_gradient_tile<rows, 2>(job, first_row);
+        weight_gradient_tile<Product, rows, 2>(job, first_row);
     else
-        weight_gradient_tile<rows, 1>(job, first_row);
+        weight_gradient_tile<Product, rows, 1>(job, first_row);
 }
 
+template <class Product>
 void weight_gradient(const WeightGradient& job) {
-    const Index tiles = (job.rows + tile_pixels - 1) / tile_pixels;
+    constexpr int most = tile_pixels - Product::spare_registers;
+    const Index tiles = (job.rows + most - 1) / most;
     Index done = 0;
     for (Index tile = 0; tile < tiles; ++tile) {
         const Index count = (job.rows - done + tiles - tile - 1) / (tiles - tile);
         switch (count) {
-            case 1: weight_gradient_rows<1>(job, done); break;
-            case 2: weight_gradient_rows<2>(job, done); break;
-            case 3: weight_gradient_rows<3>(job, done); break;
-            case 4: weight_gradient_rows<4>(job, done); break;
-            case 5: weight_gradient_rows<5>(job, done); break;
-            case 6: weight_gradient_rows<6>(job, done); break;
+            case 1: weight_gradient_rows<Product, 1>(job, done); break;
+            case 2: weight_gradient_rows<Product, 2>(job, done); break;
+            case 3: weight_gradient_rows<Product, 3>(job, done); break;
+            case 4: weight_gradient_rows<Product, 4>(job, done); break;
+            case 5: weight_gradient_rows<Product, 5>(job, done); break;
+            case 6: weight_gradient_rows<Product, 6>(job, done); break;
 #if defined(__AVX512F__) || defined(__ARM_NEON)
-            case 7: weight_gradient_rows<7>(job, done); break;
-            case 8: weight_gradient_rows<8>(job, done); break;
-            case 9: weight_gradient_rows<9>(job, done); break;
-            case 10: weight_gradient_rows<10>(job, done); break;
-            case 11: weight_gradient_rows<11>(job, done); break;
-            case 12: weight_gradient_rows<12>(job, done); break;
+            case 7: weight_gradient_rows<Product, 7>(job, done); break;
+            case 8: weight_gradient_rows<Product, 8>(job, done); break;
+            case 9: weight_gradient_rows<Product, 9>(job, done); break;
+            case 10: weight_gradient_rows<Product, 10>(job, done); break;
+            case 11: weight_gradient_rows<Product, 11>(job, done); break;
+            case 12: weight_gradient_rows<Product, 12>(job, done); break;
 #endif
 #if defined(__AVX512F__)
-            case 13: weight_gradient_rows<13>(job, done); break;
-            case 14: weight_gradient_rows<14>(job, done); break;
+            case 13: weight_gradient_rows<Product, 13>(job, done); break;
+            case 14: weight_gradient_rows<Product, 14>(job, done); break;
 #endif
             default: break;
         }

@@ -116,7 +116,7 @@ void winograd(const Winograd& job) {
                 product.input = patches + position * tiles * job.pixel;
                 product.weight = weight + position * job.input_channels * vectors * lanes;
                 product.output = products + position * tiles * vectors * lanes;
-                correlate(product);
+                correlate<Floats>(product);
             }
             for (Index t = 0; t < tiles; ++t)
                 for (int v = 0; v < vectors; ++v) {

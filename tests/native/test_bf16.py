@@ -1,0 +1,289 @@
+"""Precision bf16 against an emulation in NumPy that rounds at the same points.
+
+The operands of convolutions and dense layers, the weights and the gradients that reach them included, are rounded to
+bf16; sums and everything else stay float32. The emulation runs the reference layers on rounded operands. Where a
+number differs in its last float bit before it is rounded, bf16 may round it the other way, so whole networks are
+compared with a tolerance of a few bf16 units; single layers see the same operands and must agree like float32.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from numpy.typing import NDArray
+
+from tatami import layers, native
+from tatami.backends import ReferenceBackend
+from tatami.errors import ShapeError
+from tatami.layers import Layer
+from tatami.layers.base import Context
+from tatami.losses import SquaredError
+from tatami.models import build
+from tatami.network import INPUT, Network, Parameters, Sequential
+from tatami.optimizers import SGD, Adam, Optimizer
+from tatami.program import Program
+from tatami.program.native import NativeExecutor
+from tatami.random import RandomKey
+
+pytestmark = pytest.mark.skipif(not native.is_built(), reason="built without native kernels")
+
+Array = NDArray[Any]
+INSTRUCTION_SETS = native.available() or ("none",)
+WIDTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40)
+EVERY = settings(max_examples=25, deadline=None)
+KEY = RandomKey(seed=3, epoch=1, step=4)
+FEWEST_CHANNELS = 8  # of a convolution that runs in bf16
+
+
+def rounded(x: Array) -> Array:
+    """Round float32 to the nearest bf16, ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    even = (bits >> np.uint32(16)) & np.uint32(1)
+    upper = (bits + (even + np.uint32(0x7FFF))) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(x), np.float32(np.nan), upper.view(np.float32)).astype(np.float32)
+
+
+def runs_in_bf16(network: Network, name: str) -> bool:
+    """Say whether a layer has bf16 kernels, as the engine decides it."""
+    layer = network[name]
+    if isinstance(layer, layers.Dense):
+        return True
+    if not isinstance(layer, layers.Convolution) or layer.groups != 1:
+        return False
+    node = next(node for node in network.nodes if node.name == name)
+    shape = network.input_shapes(node)[0]
+    geometry = layer.window(shape)
+    assert geometry is not None
+    whole = geometry.kernel == shape[1:] and not any(before or after for before, after in geometry.padding)
+    return whole or shape[0] >= FEWEST_CHANNELS
+
+
+def emulate(
+    network: Network, parameters: Parameters, x: Array, target: Any
+) -> tuple[Array, Parameters, dict[str, Array]]:
+    """Return the output, the gradient of every parameter and of every node, for half the sum of squared errors."""
+    ops = ReferenceBackend()
+    values: dict[str, Array] = {INPUT: x}
+    saved: dict[str, Mapping[str, Any]] = {}
+    used: dict[str, Mapping[str, Array]] = {}
+    for node in network.nodes:
+        inputs = tuple(values[source] for source in node.inputs)
+        weights: Mapping[str, Array] = parameters.get(node.name, {})
+        if runs_in_bf16(network, node.name):
+            inputs = tuple(rounded(value) for value in inputs)
+            weights = {**weights, "weight": rounded(weights["weight"])}
+        result = node.layer.forward(ops, inputs, weights, Context(True, KEY, {}))
+        values[node.name], saved[node.name], used[node.name] = result.output, result.saved, weights
+    output = values[network.output]
+    dvalues: dict[str, Array] = {network.output: output - target}
+    gradients: Parameters = {}
+    for node in reversed(network.nodes):
+        dy = dvalues[node.name]
+        if runs_in_bf16(network, node.name):
+            dy = rounded(dy)
+        back = node.layer.backward(ops, dy, saved[node.name], used[node.name])
+        if back.dparameters:
+            gradients[node.name] = dict(back.dparameters)
+        for source, dx in zip(node.inputs, back.dinputs, strict=True):
+            dvalues[source] = dvalues[source] + dx if source in dvalues else dx
+    return output, gradients, dvalues
+
+
+def executor(network: Network, isa: str, threads: int = 2) -> NativeExecutor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TATAMI_ISA", isa)
+        return NativeExecutor(network, SquaredError("sum"), threads, "bf16")
+
+
+def error_of(came: Array, expected: Array) -> float:
+    assert came.shape == expected.shape
+    assert np.isfinite(came).all()
+    return float(np.abs(came - expected).max() / max(float(np.abs(expected).max()), 1e-3))
+
+
+def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> None:
+    """Compare output and gradients, fused and with everything kept, with the emulation; buffers hold old traces."""
+    parameters = network.initialize(seed=2)
+    x = KEY.normal("x", (batch, *network.input_shape)).astype(np.float32)
+    # The target is chosen such that the gradient of the output is a few steps of 1/4: a bf16 number on both sides.
+    output = emulate(network, parameters, x, np.float32(0))[0]
+    target = output - np.round(4 * KEY.normal("dy", output.shape).astype(np.float32)) / 4
+    planned = executor(network, isa)
+    traces = np.concatenate([x, x])[: batch + 1] * 100 + 7
+    wrong = np.zeros((len(traces), *network.output_shape), np.float32)
+    for keep in (False, True):
+        planned.train_step(parameters, traces.astype(np.float32), wrong, KEY, {}, keep)
+    planned.forward(parameters, traces.astype(np.float32), False, KEY, {}, False)
+    output, gradients, dvalues = emulate(network, parameters, x, target)
+    has_dropout = any(isinstance(node.layer, layers.Dropout) for node in network.nodes)
+    if not has_dropout:
+        assert error_of(planned.forward(parameters, x, False, KEY, {}, False).output, output) <= tolerance
+    for keep in (False, True):
+        step = planned.train_step(parameters, x, target, KEY, {}, keep)
+        assert error_of(step.output, output) <= tolerance
+        for layer, named in gradients.items():
+            for name, gradient in named.items():
+                error = error_of(step.gradients[layer][name], gradient)
+                assert error <= tolerance, f"d{layer}.{name}: {error}"
+        if keep:
+            assert error_of(step.value_gradients[INPUT], dvalues[INPUT]) <= tolerance
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> Network:
+    """Draw one convolution of any geometry, perhaps with ReLU and pooling behind it."""
+    rank = draw(st.sampled_from((1, 2, 2, 3)))
+    size = tuple(draw(st.integers(1, {1: 20, 2: 9, 3: 4}[rank])) for _ in range(rank))
+    channels = draw(st.sampled_from(WIDTHS))
+    convolution = layers.Convolution(
+        draw(st.sampled_from(WIDTHS)),
+        tuple(draw(st.integers(1, 4)) for _ in range(rank)),
+        stride=tuple(draw(st.integers(1, 3)) for _ in range(rank)),
+        padding=tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(rank)),
+        dilation=tuple(draw(st.integers(1, 2)) for _ in range(rank)),
+        bias=draw(st.booleans()),
+    )
+    stack: list[Layer] = [convolution]
+    if draw(st.booleans()):
+        stack.append(layers.ReLU())
+        if draw(st.booleans()):
+            stack.append(layers.MaxPool(2))
+    try:
+        return Sequential(*stack, input_shape=(channels, *size))
+    except ShapeError:
+        return Sequential(layers.Convolution(9, 1), layers.ReLU(), input_shape=(channels, *size))
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(network=convolutions(), batch=st.integers(1, 20))
+def test_convolutions_round_their_operands(isa: str, network: Network, batch: int) -> None:
+    compare(network, isa, batch)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(
+    filters=st.lists(st.sampled_from((8, 16, 17, 32, 40)), min_size=2, max_size=2),
+    padding=st.integers(0, 2),
+    size=st.tuples(st.integers(8, 14), st.integers(8, 14)),
+    batch=st.integers(1, 5),
+)
+def test_sparse_gradients_of_pooled_convolutions(
+    isa: str, filters: list[int], padding: int, size: tuple[int, int], batch: int
+) -> None:
+    """The sparse kernels."""
+    network = Sequential(
+        layers.Convolution(filters[0], 3, padding=padding),
+        layers.ReLU(),
+        layers.MaxPool(2),
+        input_shape=(filters[1], *size),
+    )
+    compare(network, isa, batch)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(
+    features=st.sampled_from(WIDTHS),
+    units=st.sampled_from(WIDTHS),
+    batch=st.integers(1, 70),
+    relu=st.booleans(),
+)
+def test_dense_layers_round_their_operands(
+    isa: str, features: int, units: int, batch: int, relu: bool
+) -> None:
+    stack: list[Layer] = [layers.Dense(units)] + ([layers.ReLU()] if relu else [])
+    compare(Sequential(*stack, input_shape=(features,)), isa, batch)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_networks_of_many_layers(isa: str) -> None:
+    """Roundings that fall the other way spread: a few bf16 units are allowed here."""
+    network = Network(
+        {
+            "conv1": layers.Convolution(9, 3, padding="same"),
+            "relu1": layers.ReLU(),
+            "conv2": (layers.Convolution(9, 3, padding=2, dilation=2), "relu1"),
+            "add1": (layers.Add(), ("conv2", "relu1", "conv1")),
+            "conv3": (layers.Convolution(16, 1), "relu1"),
+            "join1": (layers.Concatenate(), ("add1", "conv3")),
+            "pool1": layers.MaxPool(2),
+            "flatten1": layers.Flatten(),
+            "dropout1": layers.Dropout(0.5),
+            "dense1": layers.Dense(7),
+            "tanh1": layers.Tanh(),
+            "dense2": layers.Dense(4),
+        },
+        input_shape=(2, 6, 7),
+    )
+    compare(network, isa, 6, 1e-2)
+    compare(build("arai", input_shape=(1, 28, 28), classes=10), isa, 5, 1e-2)
+
+
+def test_rounding_of_the_emulation() -> None:
+    """Known values: ties go to the even neighbour, large numbers to infinity."""
+    x = np.array([1.0, 1.00390625, 1.01171875, -1.0039064, 3.4e38, 0.0, 1 / 3], np.float32)
+    with np.errstate(over="ignore"):
+        expected = np.array([1.0, 1.0, 1.015625, -1.0078125, np.inf, 0.0, 0.333984375], np.float32)
+    np.testing.assert_array_equal(rounded(x), expected)
+
+
+def digest(parameters: Parameters) -> str:
+    pieces = [
+        array.tobytes() for _, named in sorted(parameters.items()) for _, array in sorted(named.items())
+    ]
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def train(
+    network: Network, threads: int, optimizer: Optimizer, steps: range, start: Any = None
+) -> tuple[Parameters, Any]:
+    program = Program(network, backend="native", precision="bf16", threads=threads)
+    parameters, state = start or (network.initialize(seed=4), None)
+    session = program.session(parameters, optimizer, optimizer_state=state)
+    for step in steps:
+        key = RandomKey(4, step=step)
+        x = key.normal("x", (37, *network.input_shape)).astype(np.float32)
+        labels = (key.uniform("labels", (37,)) * network.output_shape[0]).astype(np.int64)
+        session.step(x, labels, key, 0.05)
+    return session.parameters, session.optimizer_state
+
+
+def test_weights_have_the_same_bits_for_every_number_of_threads() -> None:
+    network = build("arai", input_shape=(1, 28, 28), classes=10)
+    digests = {digest(train(network, t, SGD(0.05, momentum=0.5), range(3))[0]) for t in (1, 2, 3, 4, 8)}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.05, momentum=0.5), Adam(0.01)], ids=["momentum", "adam"])
+def test_resuming_from_float32_state_ends_in_the_same_bits(optimizer: Optimizer) -> None:
+    network = build("arai", input_shape=(1, 28, 28), classes=10)
+    through = train(network, 2, optimizer, range(6))
+    halfway = train(network, 2, optimizer, range(3))
+    assert all(array.dtype == np.float32 for named in halfway[0].values() for array in named.values())
+    resumed = train(network, 2, optimizer, range(3, 6), halfway)
+    assert digest(through[0]) == digest(resumed[0])
+
+
+def test_predictions_do_not_depend_on_the_grouping_of_images() -> None:
+    network = build("arai", input_shape=(1, 28, 28), classes=10)
+    program = Program(network, backend="native", precision="bf16", threads=2)
+    parameters = network.initialize(seed=1)
+    x = KEY.normal("x", (33, 1, 28, 28)).astype(np.float32)
+    together = program.forward(parameters, x).output
+    for size in (1, 7, 32):
+        pieces = [program.forward(parameters, x[i : i + size]).output for i in range(0, 33, size)]
+        np.testing.assert_array_equal(np.concatenate(pieces), together)
+
+
+def test_summary_says_what_runs_in_bf16() -> None:
+    network = build("arai", input_shape=(1, 28, 28), classes=10)
+    planned = executor(network, INSTRUCTION_SETS[0])
+    lines = planned.planned.engine.describe(1, 10)  # training, ten images
+    assert (
+        sum("bf16" in line for line in lines) == 4
+    )  # every product but the first convolution's, of one channel
