@@ -15,6 +15,7 @@ import numpy as np
 from tatami.data import Dataset
 from tatami.errors import CheckpointError, NotFiniteError
 from tatami.metrics import predicted_classes
+from tatami.network import Parameters
 from tatami.program import Program, TrainingSession
 from tatami.training.checkpoint import (
     Checkpoint,
@@ -24,6 +25,7 @@ from tatami.training.checkpoint import (
     save_checkpoint,
 )
 from tatami.training.checkpoint_file import previous_of
+from tatami.training.diagnosis import Diagnosis, Finding
 from tatami.training.durable_files import write_durably
 from tatami.training.evaluation import Evaluation
 from tatami.training.growth import Growth
@@ -85,6 +87,8 @@ class Trainer:
         self.sums = checkpoint.sums
         self.history = checkpoint.history
         self.growth = Growth()
+        self.training = training
+        self.diagnosis = Diagnosis(self.program, settings.optimizer.learning_rate)
         self.best_is_saved = True
         self.saved_at = (-1, -1)
         self.saved_time = self.clock = 0.0
@@ -113,6 +117,8 @@ class Trainer:
             self.begin_saving()
             if self.finished:
                 self.progress.note(self.why_finished())
+            if self.position.step == 0:
+                self.tell(self.diagnosis.look_at_data(self.training))
             images = self.plan.images
             self.progress.begin(
                 epochs=self.settings.epochs,
@@ -160,7 +166,10 @@ class Trainer:
 
     def step(self, planned: PlannedStep) -> None:
         """Train on one batch and add what it measured to the sums of the epoch."""
+        due = self.diagnosis.is_due(self.position.step + 1)
+        before = self.session.parameters if due else None
         result = self.session.step(planned.images, planned.targets, planned.key, planned.learning_rate)
+        self.watch(planned, before, result.loss)
         if not np.isfinite(result.loss):
             self.stop_not_finite()
         images = len(planned.labels)
@@ -174,6 +183,28 @@ class Trainer:
         if self.position.step % STEPS_BETWEEN_CHECKS == 0:
             self.take_checkpoint()
         self.progress.step(images, self.sums)
+
+    def watch(self, planned: PlannedStep, before: Parameters | None, loss: float) -> None:
+        """Look at a step that was just done, if it is due, and tell what is wrong with it."""
+        step = planned.after.step
+        found = self.diagnosis.look_at_loss(step, loss)
+        if before is not None:
+            found += self.diagnosis.look(
+                step,
+                before,
+                self.session.parameters,
+                planned.images,
+                planned.targets,
+                key=planned.key,
+                rate=planned.learning_rate,
+                state=self.session.state,
+            )
+        self.tell(found)
+
+    def tell(self, findings: list[Finding]) -> None:
+        """Tell what the diagnosis found."""
+        for finding in findings:
+            self.progress.note(str(finding))
 
     def lap(self) -> float:
         """Return the seconds since the last call, or since what is not training ended."""
