@@ -152,6 +152,9 @@ HEALTHY = {
     "convnet with momentum": lambda: Case(convnet(), SGD(0.03, momentum=0.9)),
     "convnet with adam": lambda: Case(convnet(), Adam(0.003)),
     "convnet with rmsprop": lambda: Case(convnet(), RMSProp(0.002)),
+    "convnet with adagrad": lambda: Case(convnet(), AdaGrad(0.05)),
+    "mlp with rmsprop": lambda: Case(build("mlp", (1, 8, 8)), RMSProp(0.003)),
+    "arai with adam": lambda: Case(build("arai", (1, 8, 8)), Adam(0.003)),
     "convnet with tanh": lambda: Case(convnet(Tanh, Xavier(), Xavier(), Xavier()), SGD(0.1)),
     "convnet slowly": lambda: Case(convnet(), SGD(0.003)),
     "perceptron": lambda: Case(PERCEPTRON(), SGD(0.5)),
@@ -292,6 +295,15 @@ def test_training_has_nothing_to_tell_in_a_healthy_run():
     notes = Told()
     trained(convnet(), notes, epochs=2, optimizer=SGD(0.05))
     assert notes.notes == []
+
+
+def test_mini_batches_of_a_few_images_are_not_judged_by_their_silent_units():
+    notes = Told()
+    network = convnet(biases=(ZEROS, Constant(-2.0), ZEROS))
+    train(
+        network, load("digits").train.first(60), progress=notes, batch_size=2, epochs=1, optimizer=SGD(0.01)
+    )
+    assert not any("dead" in note or "units are 0" in note for note in notes.notes)
 
 
 def test_looking_changes_no_bit(monkeypatch):

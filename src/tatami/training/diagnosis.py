@@ -10,6 +10,7 @@ looked for first, and what they explain is not told as well.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import log, prod, sqrt
 from typing import Any
 
@@ -28,7 +29,7 @@ PROBE = 32
 PROBED_STEPS = (1, 4, 16, 64, 256, 1024)
 # Later on gradients and steps may become small because the work is done.
 STEPS_OF_START = 16
-MOST_IMAGES_COMPARED = 20_000
+MOST_IMAGES_COMPARED, MOST_BYTES_COMPARED = 20_000, 2**27
 
 # Inputs beyond this are not scaled; those that vary less than the smallest say nothing.
 LARGEST_INPUT, SMALLEST_VARIATION = 20.0, 1e-6
@@ -36,6 +37,10 @@ LARGEST_INPUT, SMALLEST_VARIATION = 20.0, 1e-6
 SMALLEST_WEIGHTS, LARGEST_WEIGHTS = 0.005, 50.0
 # How far one step moves a layer's weights, as a share of their size.
 LARGEST_MOVE, SMALLEST_MOVE = 1.0, 3e-6
+# Adam and its kin begin with a step of the same size for every weight, and recover from it.
+LARGEST_FIRST_MOVE = 5.0
+# Fewer images say little about a unit.
+FEWEST_IMAGES = 16
 # Shares of the units of a layer.
 MOST_DEAD, MOST_SATURATED = 0.9, 0.8
 # Size of the first layer's gradient as a share of the last layer's; growth of a signal through one layer.
@@ -200,7 +205,13 @@ class Diagnosis:
                 f"answer with the large ones",
                 "Add images of the rare classes, or take fewer of the others",
             )  # fmt: skip
-        some = dataset.first(min(len(dataset), MOST_IMAGES_COMPARED))
+        # Images that are read when a batch needs them stay where they are; so much would cost more than it tells.
+        if type(dataset.images) is not np.ndarray:
+            return
+        bytes_each = max(1, dataset.images.nbytes // len(dataset))
+        some = dataset.first(
+            max(1, min(len(dataset), MOST_IMAGES_COMPARED, MOST_BYTES_COMPARED // bytes_each))
+        )
         same_as = first_appearances(some.images)
         duplicates = np.arange(len(some)) != same_as
         contradictions = float(np.mean(some.labels != some.labels[same_as]))
@@ -288,7 +299,8 @@ class Diagnosis:
         if not moves:
             return
         layer = max(moves, key=lambda name: moves[name])
-        if moves[layer] > LARGEST_MOVE:
+        even = step == 1 and moves_evenly(before, after, layer)
+        if moves[layer] > (LARGEST_FIRST_MOVE if even else LARGEST_MOVE):
             yield Finding(
                 "rate too high", step, layer, "weight",
                 f"one step moved the weights by {moves[layer]:.1f} times their own size; the learning rate"
@@ -316,6 +328,8 @@ class Diagnosis:
             if node.name == self.network.output:
                 continue
             y = kept.values[node.name]
+            if len(y) < FEWEST_IMAGES:
+                return
             if isinstance(node.layer, ReLU):
                 units = np.moveaxis(y, 1, 0).reshape(y.shape[1], -1)
                 dead = float(np.mean(~np.any(units > 0, axis=1)))
@@ -397,7 +411,11 @@ def first_appearances(images: NDArray[Any]) -> NDArray[np.int64]:
     """
     seen: dict[bytes, int] = {}
     return np.array(
-        [seen.setdefault(image.tobytes(), number) for number, image in enumerate(images)], dtype=np.int64
+        [
+            seen.setdefault(blake2b(image.tobytes(), digest_size=16).digest(), number)
+            for number, image in enumerate(images)
+        ],
+        dtype=np.int64,
     )
 
 
@@ -414,3 +432,10 @@ def move_of(before: Parameters, after: Parameters, layer: str, spec: ParameterSp
     """Return how far a step moved a layer's weights, as a share of their size or of 1/√n if they are smaller."""
     old, new = before[layer]["weight"], after[layer]["weight"]
     return rms(new - old) / max(rms(old), 1 / sqrt(spec.fan_in))
+
+
+def moves_evenly(before: Parameters, after: Parameters, layer: str) -> bool:
+    """Say whether a step moved all weights of a layer that it moved by the same amount, as adaptive methods begin."""
+    distance = np.abs(after[layer]["weight"] - before[layer]["weight"])
+    moved = distance[distance > 0]
+    return bool(moved.size) and float(np.std(moved)) < 0.2 * float(np.mean(moved))
