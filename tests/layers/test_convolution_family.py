@@ -267,6 +267,25 @@ def test_stochastic_pooling_draws_by_size():
     assert not np.array_equal(StochasticPool(2).forward(OPS, (x,), {}, context).output, y)
 
 
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (Pad([(300, 500)], "reflect"), lambda x: tf.pad(x, (300, 500), "reflect")),
+        (Pad([(300, 500)], "circular"), lambda x: tf.pad(x, (300, 500), "circular")),
+        (Pad([(2000, 3)], "replicate"), lambda x: tf.pad(x, (2000, 3), "replicate")),
+        (Pad([(2000, 3)]), lambda x: tf.pad(x, (2000, 3))),
+        (Upsample(3, "linear"), lambda x: tf.interpolate(x, scale_factor=3, mode="linear")),
+        (Upsample(3), lambda x: tf.interpolate(x, scale_factor=3)),
+        (AdaptiveAveragePool(3), lambda x: tf.adaptive_avg_pool1d(x, 3)),
+        (AdaptiveAveragePool(2000), lambda x: tf.adaptive_avg_pool1d(x, 2000)),
+    ],
+)
+def test_long_signals_are_resampled_in_blocks(layer, function):
+    compare_with_torch(layer, [(2, 3001)], function)
+    largest = max(block.size for rows in layer.rows((3001,)) for _, _, block in rows.blocks())
+    assert largest <= 256 * 1024
+
+
 def test_bad_settings():
     with pytest.raises(SettingError, match=r"output_padding must be from 0 to stride - 1, got \[1, 1\]"):
         TransposedConvolution(2, 2, output_padding=1).output_shape((1, 4, 4))

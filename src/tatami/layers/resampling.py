@@ -1,11 +1,13 @@
 """Layers that are one linear map along each spatial axis: padding, up-sampling, adaptive averages.
 
-Along one axis y = A x with a small matrix A (outputs × inputs) of constants, and over several axes one after the
-other. That is all there is to the forward pass, and dx = Aᵀ dy is all there is to the backward pass.
+Along one axis y = A x with a matrix A (outputs × inputs) of constants, and over several axes one after the other. That
+is all there is to the forward pass, and dx = Aᵀ dy is all there is to the backward pass. Each row of A has a few
+entries, near those of the row before, so A is kept by its rows and applied in blocks: a long signal never meets a
+large matrix.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -31,14 +33,61 @@ from tatami.layers.checks import require_spatial
 Matrix = NDArray[np.float64]
 PaddingMode = Literal["zero", "constant", "reflect", "replicate", "circular"]
 
+# A block of the matrix has at most so many rows and, unless one row alone needs more, so many columns.
+BLOCK_ROWS, BLOCK_COLUMNS = 256, 1024
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix by its rows: row i has the entry weights(i, k) in column sources(i, k), and 0 elsewhere.
+
+    >>> Rows(3, np.array([[0, 1], [1, 2]]), np.array([[0.5, 0.5], [0.25, 0.75]])).matrix()
+    array([[0.5 , 0.5 , 0.  ],
+           [0.  , 0.25, 0.75]])
+    """
+
+    inputs: int
+    sources: NDArray[np.int64]
+    weights: Matrix
+
+    def matrix(self) -> Matrix:
+        """Return the whole matrix (outputs, inputs)."""
+        return self.block(0, len(self.sources), 0, self.inputs)
+
+    def block(self, start: int, stop: int, low: int, high: int) -> Matrix:
+        """Return the rows start … stop - 1 and the columns low … high - 1, outside of which those rows are 0."""
+        block = np.zeros((stop - start, high - low))
+        rows = np.arange(stop - start)[:, np.newaxis]
+        # Sources that a row names twice add up.
+        np.add.at(block, (rows, self.sources[start:stop] - low), self.weights[start:stop])
+        return block
+
+    def blocks(self) -> Iterator[tuple[slice, slice, Matrix]]:
+        """Cut the matrix into blocks of neighbouring rows: (rows, columns, entries)."""
+        first, last = self.sources.min(axis=1), self.sources.max(axis=1) + 1
+        start = 0
+        while start < len(first):
+            stop = min(start + BLOCK_ROWS, len(first))
+            low = np.minimum.accumulate(first[start:stop])
+            high = np.maximum.accumulate(last[start:stop])
+            # The span grows with every row; at least one row is taken.
+            stop = start + max(1, int(np.searchsorted(high - low, BLOCK_COLUMNS, side="right")))
+            rows, columns = slice(start, stop), slice(int(low[stop - start - 1]), int(high[stop - start - 1]))
+            yield rows, columns, self.block(start, stop, columns.start, columns.stop)
+            start = stop
+
 
 @dataclass(frozen=True)
 class Resampling(Layer, abstract=True):
     """Base: y = A₁ A₂ … x, one matrix for each spatial axis."""
 
     @abstractmethod
+    def rows(self, size: Shape) -> list[Rows]:
+        """Return A by its rows, for every spatial axis of an input of a size."""
+
     def matrices(self, size: Shape) -> list[Matrix]:
-        """Return A (outputs, inputs) for every spatial axis of an input of a size."""
+        """Return A (outputs, inputs), for every spatial axis of an input of a size."""
+        return [rows.matrix() for rows in self.rows(size)]
 
     @abstractmethod
     def output_sizes(self, size: Shape) -> Shape:
@@ -57,14 +106,13 @@ class Resampling(Layer, abstract=True):
     ) -> Forward:
         """Return A x along every axis."""
         (x,) = inputs
-        return Forward(along_axes(ops, x, self.matrices(x.shape[2:])), saved={"x": x})
+        return Forward(along_axes(ops, x, self.rows(x.shape[2:])), saved={"x": x})
 
     def backward(
         self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
     ) -> Backward:
         """Return dx of ``y = A x``: Aᵀ dy along every axis."""
-        matrices = self.matrices(saved["x"].shape[2:])
-        return Backward((along_axes(ops, dy, [matrix.T for matrix in matrices]),))
+        return Backward((along_axes_transposed(ops, dy, self.rows(saved["x"].shape[2:])),))
 
 
 @dataclass(frozen=True)
@@ -121,10 +169,10 @@ class Pad(Resampling):
             )
         return tuple(n + before + after for n, (before, after) in zip(size, pairs, strict=True))
 
-    def matrices(self, size: Shape) -> list[Matrix]:
-        """Return for each axis a matrix whose row i has a 1 where output i comes from."""
+    def rows(self, size: Shape) -> list[Rows]:
+        """Return for each axis a 1 where output i comes from."""
         pairs = self.pairs(len(size))
-        return [padding_matrix(n, pair, self.mode) for n, pair in zip(size, pairs, strict=True)]
+        return [padding_rows(n, pair, self.mode) for n, pair in zip(size, pairs, strict=True)]
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
@@ -134,7 +182,7 @@ class Pad(Resampling):
         if self.value == 0:
             return forward
         x = forward.saved["x"]
-        inside = along_axes(ops, ops.xp.ones_like(x[:1, :1]), self.matrices(x.shape[2:]))
+        inside = along_axes(ops, ops.xp.ones_like(x[:1, :1]), self.rows(x.shape[2:]))
         return Forward(forward.output + self.value * (1 - inside), saved=forward.saved)
 
     def window(self, *input_shapes: Shape) -> Geometry:
@@ -190,19 +238,18 @@ class Upsample(Resampling):
         """Return f·n for each axis."""
         return tuple(n * factor for n, factor in zip(size, self.factors(len(size)), strict=True))
 
-    def matrices(self, size: Shape) -> list[Matrix]:
+    def rows(self, size: Shape) -> list[Rows]:
         """Return the weights of the neighbours for each axis."""
-        factors = self.factors(len(size))
-        matrices = []
-        for n, factor in zip(size, factors, strict=True):
+        rows = []
+        for n, factor in zip(size, self.factors(len(size)), strict=True):
             positions = np.arange(n * factor)
             if self.mode == "nearest":
-                matrices.append(np.eye(n)[positions // factor])
+                rows.append(Rows(n, (positions // factor)[:, np.newaxis], np.ones((n * factor, 1))))
             elif self.align_corners:
-                matrices.append(interpolation_matrix(n, positions * ((n - 1) / max(n * factor - 1, 1))))
+                rows.append(interpolation_rows(n, positions * ((n - 1) / max(n * factor - 1, 1))))
             else:
-                matrices.append(interpolation_matrix(n, (positions + 0.5) / factor - 0.5))
-        return matrices
+                rows.append(interpolation_rows(n, (positions + 0.5) / factor - 0.5))
+        return rows
 
     def enlargement(self, *input_shapes: Shape) -> tuple[tuple[int, int, int], ...]:
         """Nearest: i = ⌊j / f⌋. Linear: the neighbours within one step of (j + ½)/f - ½."""
@@ -242,16 +289,16 @@ class AdaptiveAveragePool(Resampling):
         """Return m for each axis."""
         return per_axis(self.output_size, len(size), "output_size", self.label)
 
-    def matrices(self, size: Shape) -> list[Matrix]:
+    def rows(self, size: Shape) -> list[Rows]:
         """Return for each axis 1 / |window| where the window sees."""
-        bounds = adaptive_bounds(self, self.output_size, size)
-        matrices = []
-        for n, windows in zip(size, bounds, strict=True):
-            matrix = np.zeros((len(windows), n))
-            for row, (start, stop) in enumerate(windows):
-                matrix[row, start:stop] = 1 / (stop - start)
-            matrices.append(matrix)
-        return matrices
+        rows = []
+        for n, windows in zip(size, adaptive_bounds(self, self.output_size, size), strict=True):
+            start, stop = (np.array(ends)[:, np.newaxis] for ends in zip(*windows, strict=True))
+            seen = start + np.arange(int((stop - start).max()))
+            inside = seen < stop
+            # Places behind a window's end have the weight 0, wherever they stand.
+            rows.append(Rows(n, np.where(inside, seen, start), inside / (stop - start)))
+        return rows
 
     def sees_everything(self) -> bool:
         """Windows of unequal size: what an output sees is not followed."""
@@ -262,47 +309,64 @@ class AdaptiveAveragePool(Resampling):
         return f"to {self.output_size}"
 
 
-def along_axes(ops: Backend, x: Array, matrices: list[Any]) -> Array:
+def along_axes(ops: Backend, x: Array, maps: list[Rows]) -> Array:
     """Return A x along the spatial axes, one matrix for each."""
-    for axis, matrix in enumerate(matrices, start=2):
-        transposed = ops.xp.astype(ops.asarray(np.ascontiguousarray(matrix.T), "float64"), x.dtype)
-        x = ops.xp.moveaxis(ops.matmul(ops.xp.moveaxis(x, axis, -1), transposed), -1, axis)
+    for axis, rows in enumerate(maps, start=2):
+        lines = ops.xp.moveaxis(x, axis, -1)
+        pieces = [
+            ops.matmul(lines[..., columns], constants(ops, block.T, x)) for _, columns, block in rows.blocks()
+        ]
+        x = ops.xp.moveaxis(ops.xp.concat(pieces, axis=-1), -1, axis)
     return x
 
 
-def padding_matrix(n: int, pair: tuple[int, int], mode: str) -> Matrix:
+def along_axes_transposed(ops: Backend, dy: Array, maps: list[Rows]) -> Array:
+    """Return Aᵀ dy along the spatial axes: every output hands its gradient back to the inputs that it was made of."""
+    for axis, rows in enumerate(maps, start=2):
+        lines = ops.xp.moveaxis(dy, axis, -1)
+        dx = ops.xp.zeros((*lines.shape[:-1], rows.inputs), dtype=dy.dtype)
+        for outputs, columns, block in rows.blocks():
+            dx[..., columns] += ops.matmul(lines[..., outputs], constants(ops, block, dy))
+        dy = ops.xp.moveaxis(dx, -1, axis)
+    return dy
+
+
+def constants(ops: Backend, values: Matrix, like: Array) -> Array:
+    """Hand a matrix to the backend in another array's dtype."""
+    return ops.xp.astype(ops.asarray(np.ascontiguousarray(values), "float64"), like.dtype)
+
+
+def padding_rows(n: int, pair: tuple[int, int], mode: str) -> Rows:
     """Return the matrix that pads n entries.
 
-    >>> padding_matrix(3, (1, 1), "reflect") @ [1, 2, 3]
+    >>> padding_rows(3, (1, 1), "reflect").matrix() @ [1, 2, 3]
     array([2., 1., 2., 3., 2.])
     """
     positions = np.arange(-pair[0], n + pair[1])
-    if mode in ("zero", "constant"):
-        found: Matrix = (positions[:, np.newaxis] == np.arange(n)).astype(np.float64)
-        return found
+    weights = np.ones((len(positions), 1))
     if mode == "reflect":
         sources = np.abs(positions)
         sources = np.where(sources > n - 1, 2 * (n - 1) - sources, sources)
-    elif mode == "replicate":
-        sources = np.clip(positions, 0, n - 1)
-    else:
+    elif mode == "circular":
         sources = positions % n
-    chosen: Matrix = np.eye(n)[sources]
-    return chosen
+    else:
+        sources = np.clip(positions, 0, n - 1)
+        if mode != "replicate":  # nothing comes from outside
+            weights = (positions == sources).astype(np.float64)[:, np.newaxis]
+    return Rows(n, sources[:, np.newaxis], weights)
 
 
-def interpolation_matrix(n: int, positions: NDArray[Any]) -> Matrix:
+def interpolation_rows(n: int, positions: NDArray[Any]) -> Rows:
     """Return the weights of the two neighbours of each position between 0 and n - 1, held at the edges.
 
-    >>> interpolation_matrix(2, np.array([-0.25, 0.25])) @ [0, 4]
+    >>> interpolation_rows(2, np.array([-0.25, 0.25])).matrix() @ [0, 4]
     array([0., 1.])
     """
     held = np.clip(positions, 0, n - 1)
     left = np.minimum(np.floor(held).astype(np.int64), n - 1)
     right = np.minimum(left + 1, n - 1)
-    share = (held - left)[:, np.newaxis]
-    weights: Matrix = (1 - share) * np.eye(n)[left] + share * np.eye(n)[right]
-    return weights
+    share = held - left
+    return Rows(n, np.stack([left, right], axis=1), np.stack([1 - share, share], axis=1))
 
 
 def adaptive_bounds(layer: Layer, output_size: PerAxis, size: Shape) -> list[list[tuple[int, int]]]:
