@@ -278,6 +278,12 @@ def test_predictions_do_not_depend_on_the_grouping_of_images() -> None:
     for size in (1, 7, 32):
         pieces = [program.forward(parameters, x[i : i + size]).output for i in range(0, 33, size)]
         np.testing.assert_array_equal(np.concatenate(pieces), together)
+    predict = program.predictor(parameters)
+    np.testing.assert_array_equal(predict(x), together)
+    one = np.concatenate(
+        [predict(x[i : i + 1]) for i in range(4)]
+    )  # rows of one image shared out over threads
+    np.testing.assert_array_equal(one, together[:4])
 
 
 def test_summary_says_what_runs_in_bf16() -> None:

@@ -173,7 +173,7 @@ class Program:
 
             carried = self.initial_state() if state is None else state
             if has_kernels(self.network):
-                native = NativePredictor(self.network, self.threads, kept, carried)
+                native = NativePredictor(self.network, self.threads, kept, carried, self.precision)
                 return lambda x: native(self.check_input(x))
         return lambda x: self.forward(kept, x, state=state).output
 

@@ -456,11 +456,16 @@ class NativePredictor:
     """Forward passes with parameters that stay in the engine."""
 
     def __init__(
-        self, network: Network, threads: int | None, parameters: Parameters, state: Parameters
+        self,
+        network: Network,
+        threads: int | None,
+        parameters: Parameters,
+        state: Parameters,
+        precision: str = "f32",
     ) -> None:
         """Load the parameters."""
         self.output_shape = network.output_shape
-        self.planned = PlannedNetwork(network, threads)
+        self.planned = PlannedNetwork(network, threads, precision=precision)
         self.planned.write(VALUE, parameters)
         self.planned.write_state(state)
 
