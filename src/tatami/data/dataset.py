@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tatami.data.on_demand import CHUNK_BYTES, OnDemand, chunks, take_images
 from tatami.description import Described
 from tatami.errors import DataError, SettingError, ShapeError
 
@@ -51,7 +52,8 @@ class Dataset:
 
     Attributes:
         name: what messages call it.
-        images: (N, C, *spatial) or (N, features), of an integer or floating type.
+        images: (N, C, *spatial) or (N, features), of an integer or floating type: in memory, memory-mapped, or decoded
+            on demand (`tatami.data.on_demand`), which is annotated like an array because it is used like one.
         labels: (N,) whole numbers from 0 to classes - 1.
         class_names: one for each class; without them the numbers, as many as the labels need.
         format: what the images have in common.
@@ -96,7 +98,9 @@ class Dataset:
     def take(self, indices: ArrayLike) -> "Dataset":
         """Return the data set of some of the images, in the order of ``indices``."""
         at = np.asarray(indices, dtype=np.int64)
-        return Dataset(self.name, self.images[at], self.labels[at], self.class_names, self.format)
+        return Dataset(
+            self.name, take_images(self.images, at), self.labels[at], self.class_names, self.format
+        )
 
     def first(self, count: int) -> "Dataset":
         """Return the first ``count`` images, or all if there are fewer.
@@ -178,9 +182,15 @@ def check_images(name: str, images: NDArray[Any]) -> None:
     check_finite(name, images)
 
 
-def check_finite(name: str, images: NDArray[Any]) -> None:
+def check_finite(name: str, images: Any) -> None:
     """Raise a DataError that names the first sample with NaN or infinity."""
-    if images.dtype.kind != "f" or np.isfinite(images).all():
+    # Images on demand are checked when a batch is made of them; what is mapped is looked at piece by piece.
+    if images.dtype.kind != "f" or isinstance(images, OnDemand):
+        return
+    if images.nbytes <= CHUNK_BYTES or isinstance(images, np.memmap):
+        if all(np.isfinite(piece).all() for piece in chunks(images)):
+            return
+    elif np.isfinite(images).all():
         return
     finite = np.isfinite(images)
     sample = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))

@@ -12,22 +12,30 @@ images.
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.image_files import SUFFIXES, checked_size, read_pixels, size_and_colour
+from tatami.data.on_demand import DecodedFiles
 from tatami.data.splits import positions_within_class, split_off_test
 from tatami.errors import DataError, SettingError
 
 OTHER_IMAGE_SUFFIXES = (".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".avif")
 LARGEST_BYTES = 16 * 2**30
+LARGEST_KEPT_BYTES = 2 * 2**30
 FORMAT = ImageFormat(maximum=255)
 
 
 def load_image_folder(
-    folder: str | Path, size: int | tuple[int, int] | None = None, channels: int | None = None
+    folder: str | Path,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    *,
+    on_demand: bool | None = None,
+    skipped: list[str] | None = None,
 ) -> DatasetSplits:
     """Load a folder of class sub-folders.
 
@@ -38,6 +46,8 @@ def load_image_folder(
         folder: the folder.
         size: (height, width), or one number for both, to resize to; without it all images must be of one size.
         channels: 1 for grey, 3 for colour; without it grey if all images are.
+        on_demand: decode images when a batch needs them instead of keeping all; None does so above 2 GiB.
+        skipped: images that cannot be read are left out, and why is added to this list; without it they are an error.
 
     Raises:
         DataError: no classes, one class, a class without images, images of different sizes, unreadable images.
@@ -50,14 +60,17 @@ def load_image_folder(
         raise SettingError(f"channels must be 1 (grey) or 3 (colour), got {channels!r}")
     wanted = None if size is None else checked_size(size)
     train_files, test_files = files_of_parts(root)
+    if skipped is not None:
+        train_files = readable(train_files, skipped)
+        test_files = None if test_files is None else readable(test_files, skipped)
     headers = {path: size_and_colour(path) for path in [*flat(train_files), *flat(test_files or {})]}
     if channels is None:
         channels = 3 if any(has_colour for _, has_colour in headers.values()) else 1
     shape = (channels, *(wanted or common_size({path: found for path, (found, _) in headers.items()})))
-    train = read_classes(root, train_files, shape)
+    train = read_classes(root, train_files, shape, on_demand)
     if test_files is None:
         return split_off_test(train)
-    return DatasetSplits(train=train, test=read_classes(root, test_files, shape))
+    return DatasetSplits(train=train, test=read_classes(root, test_files, shape, on_demand))
 
 
 def files_of_parts(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]] | None]:
@@ -159,14 +172,42 @@ def common_size(sizes: dict[Path, tuple[int, int]]) -> tuple[int, int]:
     return wanted
 
 
-def read_classes(root: Path, files: dict[str, list[Path]], shape: tuple[int, int, int]) -> Dataset:
-    """Read the images of all classes into one array, the classes in turn."""
+def readable(files: dict[str, list[Path]], skipped: list[str]) -> dict[str, list[Path]]:
+    """Return the files whose images can be decoded; say of the others why not."""
+    kept: dict[str, list[Path]] = {}
+    for name, paths in files.items():
+        kept[name] = []
+        for path in paths:
+            try:
+                read_pixels(path, 3)
+                kept[name].append(path)
+            except DataError as error:
+                skipped.append(str(error))
+        if not kept[name]:
+            raise DataError(
+                f"class {name!r}: none of its {len(paths)} images can be read; the first: {skipped[-1]}"
+            )
+    return kept
+
+
+def read_classes(
+    root: Path, files: dict[str, list[Path]], shape: tuple[int, int, int], on_demand: bool | None
+) -> Dataset:
+    """Read the images of all classes into one array, or say how to when they are needed; the classes in turn."""
     labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
     order = np.lexsort((labels, positions_within_class(labels)))
     paths = flat(files)
+    ordered = [paths[at] for at in order]
+    files_of_images = DecodedFiles(
+        ordered, shape, np.uint8, lambda path: read_pixels(path, shape[0], shape[1:])
+    )
+    if on_demand or (on_demand is None and files_of_images.nbytes > LARGEST_KEPT_BYTES):
+        return Dataset(
+            root.resolve().name, cast(NDArray[Any], files_of_images), labels[order], tuple(files), FORMAT
+        )
     images = allocated(root, (len(paths), *shape))
-    for image, at in zip(images, order, strict=True):
-        image[...] = read_pixels(paths[at], shape[0], shape[1:])
+    for image, path in zip(images, ordered, strict=True):
+        image[...] = read_pixels(path, shape[0], shape[1:])
     return Dataset(root.resolve().name, images, labels[order], tuple(files), FORMAT)
 
 

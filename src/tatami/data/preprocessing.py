@@ -4,6 +4,7 @@ The numbers that it needs are taken from the images to train on, once, and then 
 on and to predict go through the same.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tatami.data.dataset import Dataset, ImageFormat, check_finite
+from tatami.data.on_demand import chunks
 from tatami.description import Described
 from tatami.errors import SettingError, ShapeError, unknown_name
 
@@ -152,8 +154,8 @@ class MinMax(Fitted):
             format=dataset.format,
             extent=extent,
             shape=dataset.image_shape,
-            minimum=as_numbers(dataset.images.min(axis=axes)),
-            maximum=as_numbers(dataset.images.max(axis=axes)),
+            minimum=as_numbers(np.min([piece.min(axis=axes) for piece in chunks(dataset.images)], axis=0)),
+            maximum=as_numbers(np.max([piece.max(axis=axes) for piece in chunks(dataset.images)], axis=0)),
         )
 
     def numbers(self) -> tuple[Numbers, Numbers]:
@@ -256,9 +258,12 @@ def as_numbers(array: NDArray[Any]) -> Numbers:
 def mean_and_deviation(images: NDArray[Any], axes: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and deviation in float64, a chunk of images at a time, so that bytes are never copied whole."""
     rows = max(1, LARGEST_CHUNK // max(1, images[0].size))
-    chunks = [images[start : start + rows] for start in range(0, len(images), rows)]
+
+    def pieces() -> Iterator[NDArray[Any]]:
+        return (images[start : start + rows] for start in range(0, len(images), rows))
+
     kept = [size for axis, size in enumerate(images.shape) if axis not in axes]
     count = images.size // int(np.prod(kept, dtype=np.int64))
-    mean = sum(chunk.sum(axis=axes, dtype=np.float64, keepdims=True) for chunk in chunks) / count
-    squares = sum(((chunk - mean) ** 2).sum(axis=axes) for chunk in chunks)
+    mean = sum(chunk.sum(axis=axes, dtype=np.float64, keepdims=True) for chunk in pieces()) / count
+    squares = sum(((chunk - mean) ** 2).sum(axis=axes) for chunk in pieces())
     return np.asarray(mean), np.sqrt(np.asarray(squares) / count)

@@ -8,7 +8,8 @@ import numpy as np
 from tatami.data.cifar import CIFAR_SETS, load_cifar
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.digits import load_digits
-from tatami.data.image_folder import load_image_folder
+from tatami.data.files import load_arrays, load_signals, load_table, load_volumes
+from tatami.data.image_folder import class_folders, load_image_folder, visible
 from tatami.data.katakana import FIFTEEN, NAMES as KATAKANA, SIZE, load_katakana
 from tatami.data.mnist import IDX_SETS, load_mnist
 from tatami.errors import DataError, SettingError, UnknownNameError, unknown_name
@@ -39,16 +40,18 @@ def load(
     *,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    skipped: list[str] | None = None,
 ) -> DatasetSplits:
     """Load a data set.
 
     Args:
         name: one of `NAMES`, such as 'digits', 'mnist' or 'katakana', or the path of a folder with one sub-folder of
-            images for each class.
+            images, WAV files or volumes for each class, or of a .csv or .npz file.
         data_folder: where the files of 'mnist' and the like lie; without it they are taken from the cache or
             downloaded. For 'katakana': a font file; the images to test on are then printed in it.
         size: (height, width), or one number for both: to resize the images of a folder to, or to draw katakana in.
         channels: for a folder of images: 1 for grey, 3 for colour.
+        skipped: for a folder of images: leave out those that cannot be read, and add why to this list.
 
     Returns:
         The images to train on and those to test on.
@@ -75,11 +78,28 @@ def load(
         require_no_folder(text, data_folder)
         return load_digits() if text == "digits" else load_ox()
     require_no_folder(text, data_folder)
-    if Path(text).expanduser().is_dir():
-        return load_image_folder(text, size=size, channels=channels)
+    place = Path(text).expanduser()
+    if place.is_dir():
+        return load_folder(place, size, channels, skipped)
+    if place.suffix.lower() == ".csv":
+        return load_table(place, size, channels)
+    if place.suffix.lower() == ".npz":
+        return load_arrays(place)
     if isinstance(name, Path) or text.startswith(("~", ".")) or "/" in text or os.sep in text:
         raise DataError(f"{text}: no such folder")
     raise UnknownNameError(f"{unknown_name('dataset', text, NAMES)}, or the path of a folder of images")
+
+
+def load_folder(
+    folder: Path, size: int | tuple[int, int] | None, channels: int | None, skipped: list[str] | None
+) -> DatasetSplits:
+    """Load a folder of class folders with images, WAV files, or volumes: told by the first files."""
+    kinds = {path.suffix.lower() for place in class_folders(folder)[:3] for path in visible(place)[:50]}
+    if ".wav" in kinds:
+        return load_signals(folder)
+    if ".npy" in kinds:
+        return load_volumes(folder)
+    return load_image_folder(folder, size=size, channels=channels, skipped=skipped)
 
 
 def require_no_folder(name: str, data_folder: str | Path | None) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from tatami import __version__
 from tatami.data import Dataset, DatasetSplits, Preprocessing, fit_preprocessing, split_off_validation
+from tatami.data.on_demand import chunks
 from tatami.errors import CheckpointError, SettingError, TatamiError, unknown_name
 from tatami.models import build, recipe
 from tatami.network import Network
@@ -218,7 +219,8 @@ def first_checkpoint(
 def identity(dataset: Dataset) -> dict[str, Any]:
     """Return what tells a data set from others: its name, number of images and fingerprint."""
     digest = hashlib.sha256(f"{dataset.images.dtype.str}{dataset.images.shape}".encode())
-    digest.update(np.ascontiguousarray(dataset.images).data)
+    for piece in chunks(dataset.images):
+        digest.update(np.ascontiguousarray(piece).data)
     digest.update(np.ascontiguousarray(dataset.labels).data)
     return {"name": dataset.name, "images": len(dataset), "sha256": digest.hexdigest()}
 

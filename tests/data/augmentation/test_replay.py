@@ -150,7 +150,7 @@ def test_bad_pipelines_are_refused(tmp_path):
         "{": "not a JSON file of a pipeline",
         "[" * 100_000: "not a JSON file",
         '{"type": "Pipeline", "steps": [{"type": "Rotat"}]}': "unknown type 'Rotat'",
-        '{"type": "Pipeline", "steps": [{"type": "Dense", "units": 3}]}': "steps must be a list",
+        '{"type": "Pipeline", "steps": [{"type": "ImageFormat", "fill": 1.0}]}': "steps must be a list",
         '{"type": "Pipeline", "steps": [{"type": "Rotate", "degrees": "far"}]}': "degrees must be a finite number",
     }.items():
         path.write_text(content)
