@@ -91,7 +91,7 @@ figure svg.bars { width: 104px; margin: 0; } svg.bars rect { fill: var(--c0); }
 .erratum dt { color: var(--soft); } .erratum dd { margin: 0; }
 @media (max-width: 34rem) { .erratum dl { grid-template-columns: 1fr; } .erratum dt { margin-top: .35rem; }
   th, td { padding: .2rem .45rem; } table { font-size: .86rem; } h1 { font-size: 1.4rem; }
-  td.value { white-space: normal; } td.left { min-width: 6.5rem; } }
+  td.value { white-space: normal; } .numbers td.left { min-width: 6.5rem; } }
 """
 
 
@@ -201,7 +201,7 @@ def numbers_html(numbers: Numbers, language: Language) -> str:
             cells += f'<td class="value">{escape(lecture_value(row))}</td>'
             cells += f'<td class="verdict">{verdict_html(row, language)}</td>'
         rows.append(f"<tr>{cells}</tr>")
-    return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+    return f'<div class="wide"><table class="numbers">{head}{"".join(rows)}</table></div>'
 
 
 def grid_html(grid: Grid, language: Language) -> str:

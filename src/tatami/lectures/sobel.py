@@ -26,19 +26,19 @@ def picture() -> Array:
     (128, 128)
     """
     row, column = np.mgrid[0:SIZE, 0:SIZE].astype(np.float64)
-    image = np.full((SIZE, SIZE), 0.85)
-    image[row > 108] = 0.45  # ground
+    image = np.full((SIZE, SIZE), 0.6)
+    image[row > 108] = 0.35  # ground
     roof = (row > 28) & (row <= 60) & (np.abs(column - 48) < (row - 24))
     walls = (row > 60) & (row <= 108) & (column > 20) & (column < 77)
     image[roof] = 0.25
-    image[walls] = 0.6
+    image[walls] = 0.8
     image[(row > 84) & (row <= 108) & (column > 30) & (column < 44)] = 0.1  # door
     image[(row > 70) & (row < 88) & (column > 52) & (column < 70)] = 1.0  # window
     image[(row > 77) & (row < 81) & (column > 52) & (column < 70)] = 0.2
     image[(np.abs(column - 61) < 2) & (row > 70) & (row < 88)] = 0.2
-    image[(row - 26) ** 2 + (column - 104) ** 2 < 14**2] = 0.05  # sun
+    image[(row - 26) ** 2 + (column - 104) ** 2 < 14**2] = 1.0  # sun
     image[(row > 66) & (row <= 108) & (column > 96) & (column < 101)] = 0.15  # tree
-    image[(row - 62) ** 2 + (column - 98) ** 2 < 15**2] = 0.35
+    image[(row - 62) ** 2 + (column - 98) ** 2 < 15**2] = 0.3
     return image
 
 
