@@ -1,0 +1,202 @@
+"""Share of the machine's own peak that each kernel of the lecture's network reaches.
+
+    python -m benchmarks.kernels [--batch-size 100] [--isa avx512] [--json FILE]
+
+The peak is a loop of multiply-adds in registers (`peak.cpp`, compiled here for this processor), measured before and
+after the kernels. A kernel's work is counted as the multiply-adds of the *definition* of its layer. Winograd's
+convolution needs 16 multiplications where the definition has 36, and gradients behind ReLU and 2x2 pooling a quarter
+or less, so such kernels may exceed 100 %: the share compares with a perfect dense loop, it does not say how busy the
+multipliers are.
+
+Each layer is a network of its own with the layers that are fused into it. "backward" computes the weight gradient; with
+a depthwise 1x1 layer in front it computes the input gradient, too, and the difference is that gradient's time.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import print_table, processor_name
+from tatami import layers
+from tatami.layers import Layer
+from tatami.native import instruction_set
+from tatami.network import Network, Sequential
+from tatami.program.native import TRAIN, PlannedNetwork
+from tatami.random import RandomKey
+
+SHORTEST_PIECE = 0.05
+
+
+def pooled(filters: int) -> list[Layer]:
+    """A convolution as the lecture's network has them."""
+    return [layers.Convolution(filters, 3, padding="same"), layers.ReLU(), layers.MaxPool(2)]
+
+
+# Title -> the layers that are fused into one kernel, and their input.
+PIECES: dict[str, tuple[list[Layer], tuple[int, ...]]] = {
+    "conv1 + ReLU + pool": (pooled(32), (1, 28, 28)),
+    "conv2 + ReLU + pool": (pooled(64), (32, 14, 14)),
+    "conv2, not fused": ([layers.Convolution(64, 3, padding="same")], (32, 14, 14)),
+    "dense1 + ReLU": ([layers.Flatten(), layers.Dense(100), layers.ReLU()], (64, 7, 7)),
+    "dense2 + ReLU": ([layers.Flatten(), layers.Dense(200), layers.ReLU()], (100, 1, 1)),
+}
+
+
+@dataclass
+class Passes:
+    """One network that is loaded with a batch, and its forward and backward pass."""
+
+    engine: Any
+    stages: int
+
+    @classmethod
+    def of(cls, network: Network, batch_size: int, threads: int) -> "Passes":
+        """Plan the network for training and run it once."""
+        planned = PlannedNetwork(network, threads)
+        planned.write(0, network.initialize(seed=1))
+        x = RandomKey(1).normal("x", (batch_size, *network.input_shape)).astype(np.float32)
+        stages = len(planned.engine.stages(TRAIN, batch_size))
+        planned.engine.start(TRAIN, x, 0, 0, 0, True)
+        planned.engine.run_forward(0, stages)
+        planned.engine.start_backward(
+            RandomKey(2).normal("dy", (batch_size, *network.output_shape)).astype(np.float32)
+        )
+        return cls(planned.engine, stages)
+
+    def forward(self) -> None:
+        """Run all stages."""
+        self.engine.run_forward(0, self.stages)
+
+    def backward(self) -> None:
+        """Run all stages in reverse."""
+        self.engine.run_backward(0, self.stages)
+
+
+def in_front(input_shape: tuple[int, ...]) -> Layer:
+    """Return a cheap layer with parameters, so that the layer behind it owes an input gradient."""
+    return layers.Convolution(input_shape[0], 1, groups=input_shape[0], bias=False)
+
+
+def least_seconds(works: dict[str, Callable[[], None]], repetitions: int) -> dict[str, float]:
+    """Time the works in turn, each for at least a twentieth of a second, and return the least of each."""
+    times = {}
+    for name, work in works.items():
+        start = time.perf_counter()
+        work()
+        times[name] = max(1, round(SHORTEST_PIECE / max(time.perf_counter() - start, 1e-7)))
+    least = dict.fromkeys(works, float("inf"))
+    for _ in range(repetitions):
+        for name, work in works.items():
+            start = time.perf_counter()
+            for _ in range(times[name]):
+                work()
+            least[name] = min(least[name], (time.perf_counter() - start) / times[name])
+    return least
+
+
+def peaks(threads: int) -> dict[str, float]:
+    """Compile and run the register loops: unit -> multiply-adds per second.
+
+    Raises:
+        FileNotFoundError: there is no C++ compiler.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("c++") or "c++"
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "peak"
+        source = Path(__file__).with_name("peak.cpp")
+        options = ["-std=c++20", "-O2", "-march=native", "-pthread"]
+        subprocess.run([compiler, *options, str(source), "-o", str(program)], check=True)
+        finished = subprocess.run([str(program), str(threads)], capture_output=True, text=True, check=True)
+    return {name: float(value) for name, value in json.loads(finished.stdout).items()}
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure every piece forward, its weight gradient and its input gradient."""
+    works: dict[str, Callable[[], None]] = {}
+    multiply_adds: dict[str, float] = {}
+    for title, (stack, input_shape) in PIECES.items():
+        alone = Sequential(*stack, input_shape=input_shape)
+        cheap = in_front(input_shape)
+        behind = Sequential(cheap, *stack, input_shape=input_shape)
+        front = Sequential(cheap, input_shape=input_shape)
+        one, both, first = (
+            Passes.of(network, options.batch_size, options.threads) for network in (alone, behind, front)
+        )
+        works |= {
+            f"{title}: forward": one.forward,
+            f"{title}: weight gradient": one.backward,
+            f"{title}: both gradients and front": both.backward,
+            f"{title}: front": first.backward,
+        }
+        multiply_adds[title] = alone.multiply_adds * options.batch_size
+    seconds = least_seconds(works, options.repetitions)
+    rows = []
+    for title, work in multiply_adds.items():
+        input_gradient = (
+            seconds[f"{title}: both gradients and front"]
+            - seconds[f"{title}: front"]
+            - seconds[f"{title}: weight gradient"]
+        )
+        for kernel, taken in (
+            ("forward", seconds[f"{title}: forward"]),
+            ("weight gradient", seconds[f"{title}: weight gradient"]),
+            ("input gradient", input_gradient),
+        ):
+            if kernel == "input gradient" and title.startswith("conv1"):
+                continue  # nothing wants the gradient of the image
+            rows.append({"layer": title, "kernel": kernel, "seconds": taken, "multiply_adds": work})
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--isa", default="", help="instruction set to force; the best by default")
+    parser.add_argument("--json", type=Path, help="write all measurements to this file")
+    options = parser.parse_args()
+    os.environ["TATAMI_ISA"] = options.isa
+    before = peaks(options.threads)
+    rows = measure(options)
+    after = peaks(options.threads)
+    best = {unit: max(before[unit], after[unit]) for unit in before}
+    peak = best["f32"]
+    print(
+        f"kernels of arai, f32, {instruction_set()}, batch {options.batch_size}, {options.threads} threads, "
+        f"{processor_name()}"
+    )
+    print(
+        "peak in registers: "
+        + ", ".join(f"{unit} {rate / 1e9:.0f} G multiply-adds/s" for unit, rate in best.items())
+    )
+    print_table(
+        ("layer and kernel", "µs", "G multiply-adds/s", "of the peak"),
+        [
+            (
+                f"{row['layer']}, {row['kernel']}",
+                f"{row['seconds'] * 1e6:,.0f}",
+                f"{row['multiply_adds'] / row['seconds'] / 1e9:.1f}",
+                f"{100 * row['multiply_adds'] / row['seconds'] / peak:.0f} %",
+            )
+            for row in rows
+        ],
+    )
+    if options.json:
+        options.json.write_text(json.dumps({"peaks": best, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
