@@ -35,6 +35,7 @@ class Source:
         size: (height, width) to resize the images of a folder to.
         channels: 1 or 3, for a folder of images.
         limit: train on so many images only.
+        skip_bad: leave out images that cannot be read.
     """
 
     dataset: str
@@ -42,6 +43,7 @@ class Source:
     size: tuple[int, int] | None = None
     channels: int | None = None
     limit: int | None = None
+    skip_bad: bool = False
 
     @classmethod
     def of(
@@ -51,23 +53,28 @@ class Source:
         size: tuple[int, int] | None,
         channels: int | None,
         limit: int | None,
+        skip_bad: bool = False,
     ) -> "Source":
         """Make paths absolute, so that they mean the same from another folder."""
         if limit is not None and limit < 1:
             raise SettingError(f"--limit must be at least 1, got {limit}")
         known = Path(dataset).expanduser()
         return cls(
-            dataset=str(known.resolve()) if known.is_dir() and dataset not in NAMES else dataset,
+            dataset=str(known.resolve()) if known.exists() and dataset not in NAMES else dataset,
             data_folder=None if data_folder is None else str(data_folder.expanduser().resolve()),
             size=size,
             channels=channels,
             limit=limit,
+            skip_bad=skip_bad,
         )
 
-    def load(self) -> DatasetSplits:
-        """Load the data set."""
+    def load(self, skipped: list[str] | None = None) -> DatasetSplits:
+        """Load the data set; why images were skipped is added to ``skipped``."""
+        left_out = (skipped if skipped is not None else []) if self.skip_bad else None
         try:
-            splits = load(self.dataset, self.data_folder, size=self.size, channels=self.channels)
+            splits = load(
+                self.dataset, self.data_folder, size=self.size, channels=self.channels, skipped=left_out
+            )
         except DataError as error:
             # The data room speaks of arguments; here they are options.
             raise DataError(re.sub(r"\b(size|channels)=", r"--\1", str(error))) from error
@@ -83,7 +90,8 @@ class Source:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Source":
         """Read it back; raise CheckpointError if the run does not say where its data came from."""
-        if not values or set(values) != {entry.name for entry in fields(cls)}:
+        values = {"skip_bad": False, **values} if values else {}
+        if set(values) != {entry.name for entry in fields(cls)}:
             raise CheckpointError(
                 "the run does not say how to load its data; it was begun from Python: resume it there"
             )
@@ -157,7 +165,9 @@ def choose_optimizer(name: str, settings: Mapping[str, float | bool | None]) -> 
         raise unknown_name("optimizer", name, OPTIMIZERS)
     cls = OPTIMIZERS[name]
     known = {entry.name for entry in fields(cls)}
-    given = {setting: value for setting, value in settings.items() if value not in (None, False)}
+    given: dict[str, Any] = {
+        setting: value for setting, value in settings.items() if value not in (None, False)
+    }
     for setting in given:
         if setting not in known:
             having = sorted(other for other, kind in OPTIMIZERS.items() if hasattr(kind, setting))
