@@ -128,7 +128,9 @@ if TYPE_CHECKING:
         WeightedCrossEntropy as WeightedCrossEntropy,
     )
     from tatami.metrics import (
+        area_under_curve as area_under_curve,
         intersection_over_union as intersection_over_union,
+        roc_curve as roc_curve,
     )
     from tatami.models import (
         build as build,
@@ -316,7 +318,11 @@ PUBLIC_NAMES: dict[str, tuple[str, ...]] = {
         "SquaredError",
         "WeightedCrossEntropy",
     ),
-    "tatami.metrics": ("intersection_over_union",),
+    "tatami.metrics": (
+        "area_under_curve",
+        "intersection_over_union",
+        "roc_curve",
+    ),
     "tatami.models": ("build",),
     "tatami.network": (
         "Network",
