@@ -554,6 +554,7 @@ private:
         job.input_line = settings.window.stride[1] * from.step[1] * (pairs ? 2 : 1);
         job.segments = pairs ? number_segments.data() : segments.data();
         job.segment_count = static_cast<Index>(segments.size());
+        job.input_channels = group_channels;
         job.dweight = plan.partial(chunk) + partial_weight;
         job.padded_run = padded_run;
         job.dbias = settings.bias ? plan.partial(chunk) + partial_bias : nullptr;

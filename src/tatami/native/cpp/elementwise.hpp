@@ -123,10 +123,48 @@ void column_sums(const float* x, Index stride, Index line, Index pixels, Index l
     }
 }
 
+#if !defined(__clang__)
+// One step of the exchange below: lanes without bit `step` of the lower vector stay, the others trade places.
+template <int step>
+TATAMI_INLINE void exchange(Vector (&block)[lanes]) {
+    Integers lower{}, upper{};
+    for (int lane = 0; lane < lanes; ++lane) {
+        lower[lane] = (lane & step) == 0 ? lane : lanes + lane - step;
+        upper[lane] = (lane & step) == 0 ? lane + step : lanes + lane;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) {
+        if ((i & step) != 0) continue;
+        const Vector a = block[i], b = block[i + step];
+        block[i] = __builtin_shuffle(a, b, lower);
+        block[i + step] = __builtin_shuffle(a, b, upper);
+    }
+}
+
+// lanes × lanes entries at once: halves, quarters … of the block are exchanged across the diagonal.
+TATAMI_INLINE void transpose_block(const float* from, Index from_stride, float* to, Index to_stride) {
+    Vector block[lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) block[i] = load(from + i * from_stride);
+    exchange<1>(block);
+    exchange<2>(block);
+    if constexpr (lanes >= 8) exchange<4>(block);
+    if constexpr (lanes >= 16) exchange<8>(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) store(to + i * to_stride, block[i]);
+}
+#endif
+
 void transpose(const float* from, Index from_stride, float* to, Index to_stride, Index rows, Index columns) {
-    for (Index i0 = 0; i0 < rows; i0 += 16) {
-        const Index i1 = i0 + 16 < rows ? i0 + 16 : rows;
-        for (Index j = 0; j < columns; ++j)
+    for (Index i0 = 0; i0 < rows; i0 += lanes) {
+        const Index i1 = i0 + lanes < rows ? i0 + lanes : rows;
+        Index j = 0;
+#if !defined(__clang__)
+        if (i1 - i0 == lanes)
+            for (; j + lanes <= columns; j += lanes)
+                transpose_block(from + i0 * from_stride + j, from_stride, to + j * to_stride + i0, to_stride);
+#endif
+        for (; j < columns; ++j)
             for (Index i = i0; i < i1; ++i) to[j * to_stride + i] = from[i * from_stride + j];
     }
 }

@@ -137,7 +137,8 @@ struct SparseWeightGradient {
     Index input_stride, input_line;  // floats between the windows of neighbouring output pixels and rows
     const Segment* segments;         // rows of the window, all of one length
     Index segment_count;
-    float* dweight;  // channels × segments × padded_run
+    Index input_channels;  // floats of one tap within a row
+    float* dweight;        // channels × segments × padded_run
     Index padded_run;
     float* dbias;
     bool accumulate;

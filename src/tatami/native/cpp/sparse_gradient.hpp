@@ -43,8 +43,9 @@ TATAMI_INLINE float entry_value(std::uint64_t entry) {
     return value;
 }
 
+// The vectors of a row come in pairs: two side by side, the next two `apart` floats further on.
 template <int rows, int vectors>
-void walk_entries(const SparseWeightGradient& job, Index k, Index first_row, Index first_float) {
+void walk_entries(const SparseWeightGradient& job, Index k, Index first_row, Index first_float, Index apart) {
     const Index pixels = job.pooled_height * job.pooled_width;
     const std::uint64_t* const entries = job.entries + k * pixels;
     const Index count = job.counts[k];
@@ -56,7 +57,7 @@ void walk_entries(const SparseWeightGradient& job, Index k, Index first_row, Ind
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 6
         for (int v = 0; v < vectors; ++v)
-            sum[r][v] = job.accumulate ? load(to + r * job.padded_run + v * lanes) : zero();
+            sum[r][v] = job.accumulate ? load(to + r * job.padded_run + v / 2 * apart + v % 2 * lanes) : zero();
     for (Index i = 0; i < count; ++i) {
         const Vector g = broadcast(entry_value(entries[i]));
         const Index offset = static_cast<Index>(entries[i] & 0xFFFFFFFFu);
@@ -64,29 +65,36 @@ void walk_entries(const SparseWeightGradient& job, Index k, Index first_row, Ind
         for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 6
             for (int v = 0; v < vectors; ++v)
-                sum[r][v] = multiply_add(g, load(input[r] + offset + v * lanes), sum[r][v]);
+                sum[r][v] = multiply_add(g, load(input[r] + offset + v / 2 * apart + v % 2 * lanes), sum[r][v]);
     }
 #pragma GCC unroll 3
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 6
-        for (int v = 0; v < vectors; ++v) store(to + r * job.padded_run + v * lanes, sum[r][v]);
+        for (int v = 0; v < vectors; ++v) store(to + r * job.padded_run + v / 2 * apart + v % 2 * lanes, sum[r][v]);
 }
 
 template <int rows>
-void walk_filters(const SparseWeightGradient& job, Index first_row, Index at) {
-    const Index left = (job.padded_run - at) / lanes;
+void walk_filters(const SparseWeightGradient& job, Index first_row, Index at, Index vectors, Index apart) {
     for (Index k = 0; k < job.channels; ++k)
-        switch (left < window_vectors ? left : window_vectors) {
-            case 1: walk_entries<rows, 1>(job, k, first_row, at); break;
-            case 2: walk_entries<rows, 2>(job, k, first_row, at); break;
-            case 3: walk_entries<rows, 3>(job, k, first_row, at); break;
-            case 4: walk_entries<rows, 4>(job, k, first_row, at); break;
+        switch (vectors) {
+            case 1: walk_entries<rows, 1>(job, k, first_row, at, apart); break;
+            case 2: walk_entries<rows, 2>(job, k, first_row, at, apart); break;
+            case 3: walk_entries<rows, 3>(job, k, first_row, at, apart); break;
+            case 4: walk_entries<rows, 4>(job, k, first_row, at, apart); break;
 #if defined(__AVX512F__) || defined(__ARM_NEON)
-            case 5: walk_entries<rows, 5>(job, k, first_row, at); break;
-            case 6: walk_entries<rows, 6>(job, k, first_row, at); break;
+            case 5: walk_entries<rows, 5>(job, k, first_row, at, apart); break;
+            case 6: walk_entries<rows, 6>(job, k, first_row, at, apart); break;
 #endif
             default: break;
         }
+}
+
+// One part of every row of the window, for all filters.
+void walk_part(const SparseWeightGradient& job, Index at, Index vectors, Index apart) {
+    Index row = 0;
+    for (; row + 3 <= job.segment_count; row += 3) walk_filters<3>(job, row, at, vectors, apart);
+    for (; row + 2 <= job.segment_count; row += 2) walk_filters<2>(job, row, at, vectors, apart);
+    for (; row < job.segment_count; ++row) walk_filters<1>(job, row, at, vectors, apart);
 }
 
 void list_entries(const SparseWeightGradient& job) {
@@ -119,12 +127,21 @@ void add_bias_gradient(const SparseWeightGradient& job) {
 void sparse_weight_gradient(const SparseWeightGradient& job) {
     list_entries(job);
     add_bias_gradient(job);
-    // One part of the window at a time for all filters: that part of the image stays in a nearer cache.
+    // One part of the window at a time for all filters, so that the part of the image it meets stays in the first-level
+    // cache: with many input channels a slice of 2 vectors of channels at several taps, else whatever lies side by side.
+    const Index slice = 2 * lanes, channels = job.input_channels;
+    if (channels > slice && channels % slice == 0) {
+        const Index taps = job.padded_run / channels;
+        for (Index c = 0; c < channels; c += slice)
+            for (Index tap = 0; tap < taps; tap += window_vectors / 2) {
+                const Index left = taps - tap, count = left < window_vectors / 2 ? left : window_vectors / 2;
+                walk_part(job, tap * channels + c, 2 * count, channels);
+            }
+        return;
+    }
     for (Index at = 0; at < job.padded_run; at += window_vectors * lanes) {
-        Index row = 0;
-        for (; row + 3 <= job.segment_count; row += 3) walk_filters<3>(job, row, at);
-        for (; row + 2 <= job.segment_count; row += 2) walk_filters<2>(job, row, at);
-        for (; row < job.segment_count; ++row) walk_filters<1>(job, row, at);
+        const Index left = (job.padded_run - at) / lanes;
+        walk_part(job, at, left < window_vectors ? left : window_vectors, slice);
     }
 }
 
