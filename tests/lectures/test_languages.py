@@ -65,6 +65,21 @@ def test_every_formula_can_be_shown(lecture, name):
             assert "\\" not in unicode_formula(formula)
 
 
+NAMES = {"ELU", "He", "Lp", "Mish", "ReLU", "Swish", "Xavier", "im", "col", "tanh", "round"}
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_words_in_formulas_are_translated(lecture, name):
+    for step in lecture(name).steps:
+        formulas = [*step.formulas, *(formula for erratum in step.errata for formula in erratum.formulas)]
+        formulas += [line for block in step.all_blocks() if isinstance(block, Worked) for line in block.lines]
+        for formula in formulas:
+            japanese = words.formula_in(formula, "ja")
+            assert unicode_formula(japanese)
+            english = set(re.findall("[A-Za-z]{2,}", " ".join(re.findall(r"text{([^}]*)}", japanese))))
+            assert english <= NAMES, formula
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_lines_for_the_terminal_fit_and_say_everything(lecture, name, language):

@@ -123,13 +123,16 @@ def step_html(step: Step, number: int, language: Language) -> str:
     errata = "".join(erratum_html(erratum, language) for erratum in step.errata)
     return (
         f'<section id="step{number}"><h2><span>{number}</span>{escape(step.title.read(language))}</h2>'
-        f"<p>{shown(step.prose.read(language))}</p>{formulas_html(step.formulas)}{blocks}{errata}</section>"
+        f"<p>{shown(step.prose.read(language))}</p>{formulas_html(step.formulas, language)}{blocks}{errata}</section>"
     )
 
 
-def formulas_html(formulas: tuple[str, ...]) -> str:
+def formulas_html(formulas: tuple[str, ...], language: Language) -> str:
     """Return formulas as MathML, each on a line that scrolls by itself if it is long."""
-    return "".join(f'<div class="formula">{signed(mathml_formula(formula))}</div>' for formula in formulas)
+    return "".join(
+        f'<div class="formula">{signed(mathml_formula(words.formula_in(formula, language)))}</div>'
+        for formula in formulas
+    )
 
 
 def signed(mathml: str) -> str:
@@ -165,7 +168,7 @@ def block_html(block: Block, language: Language) -> str:
     if isinstance(block, Table):
         return table_html(block, language)
     if isinstance(block, Worked):
-        return formulas_html(block.lines)
+        return formulas_html(block.lines, language)
     if isinstance(block, Plot):
         return plot_svg(block, language)
     if isinstance(block, Histograms):
@@ -270,5 +273,5 @@ def erratum_html(erratum: Erratum, language: Language) -> str:
     heading = f"{words.ERRATUM.read(language)} {erratum.code}: {erratum.where.read(language)}"
     return (
         f'<aside class="erratum" id="{escape(erratum.code)}"><h3>{escape(heading)}</h3><dl>{entries}</dl>'
-        f"{formulas_html(erratum.formulas)}{evidence}</aside>"
+        f"{formulas_html(erratum.formulas, language)}{evidence}</aside>"
     )

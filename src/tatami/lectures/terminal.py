@@ -50,7 +50,7 @@ def step_lines(lecture: Lecture, number: int, language: Language, width: int = W
     step = lecture.steps[number - 1]
     yield click.style(f"[{number}/{len(lecture.steps)}] {step.title.read(language)}", bold=True, fg="cyan")
     yield from wrapped(step.prose.read(language), width)
-    yield from formula_lines(step.formulas, width)
+    yield from formula_lines(step.formulas, language, width)
     for block in step.blocks:
         yield ""
         yield from indented(block_lines(block, language, width - 2))
@@ -59,12 +59,12 @@ def step_lines(lecture: Lecture, number: int, language: Language, width: int = W
         yield from erratum_lines(erratum, language, width)
 
 
-def formula_lines(formulas: tuple[str, ...], width: int) -> Iterator[str]:
+def formula_lines(formulas: tuple[str, ...], language: Language, width: int) -> Iterator[str]:
     """Yield formulas as Unicode, indented."""
     if formulas:
         yield ""
     for formula in formulas:
-        for part in wrapped(unicode_formula(formula), width - 4):
+        for part in wrapped(unicode_formula(words.formula_in(formula, language)), width - 4):
             yield click.style("    " + part, fg="green")
 
 
@@ -84,7 +84,7 @@ def block_lines(block: Block, language: Language, width: int) -> Iterator[str]:
         yield from table_lines(block, language, width)
     elif isinstance(block, Worked):
         for line in block.lines:
-            yield from wrapped(unicode_formula(line), width)
+            yield from wrapped(unicode_formula(words.formula_in(line, language)), width)
     elif isinstance(block, Plot):
         yield from plot_lines(block, language)
     elif isinstance(block, Histograms):
@@ -233,7 +233,7 @@ def erratum_lines(erratum: Erratum, language: Language, width: int) -> Iterator[
     ):
         for line in wrapped(f"{word.read(language)}: {text.read(language)}", width - 2):
             yield bar + line
-    for line in formula_lines(erratum.formulas, width - 2):
+    for line in formula_lines(erratum.formulas, language, width - 2):
         yield (bar + line).rstrip()
     for block in erratum.evidence:
         yield bar.rstrip()

@@ -1,6 +1,8 @@
 """The words around the walkthroughs, in both languages."""
 
-from tatami.lectures.walkthrough import Text
+import re
+
+from tatami.lectures.walkthrough import Language, Text
 
 COMPUTED = Text("computed", "計算値")
 LECTURE = Text("lecture", "講義の値")
@@ -21,3 +23,47 @@ MADE_BY = Text(
     "Every number on this page was computed when it was made; those under 'lecture' are what the lecture prints.",
     "このページの数はすべて作成時に計算したもの。「講義の値」は講義に印刷されている値。",
 )
+
+# The words inside formulas; names that are the same in both languages are left out.
+IN_FORMULAS = {
+    " at the maximum, else ": " 最大値の位置で、それ以外は ",
+    " columns leaves: ": " 列のうち1列が出る: ",
+    " else ": " それ以外は ",
+    " for ": " ただし ",
+    " if ": " ただし ",
+    " is the maximum, else ": " が最大のとき、それ以外は ",
+    " nearby": " の近く",
+    " of ": " ",
+    " of image ": " の窓、画像 ",
+    " the window of output ": " 出力の位置 ",
+    " with probability ": " 確率 ",
+    "answer: ": "解答: ",
+    "definition: ": "定義: ",
+    "factor of a layer": "1層の倍率",
+    "images": "画像",
+    "kept": "残る数",
+    "mean of ": "平均 ",
+    "mean: ": "平均: ",
+    "on one ○:": "○1枚:",
+    "one of ": "",
+    "right": "正解",
+    "row ": "行 ",
+    "shifted": "ずれる",
+    "sigmoid: ": "シグモイド: ",
+    "test: ": "テスト時: ",
+    "training: mean of ": "学習時の平均: ",
+    "var ": "分散 ",
+}
+
+
+def formula_in(latex: str, language: Language) -> str:
+    r"""Return a formula with the words inside it in a language.
+
+    >>> formula_in(r"\text{mean of } x", "ja")
+    '\\text{平均 } x'
+    """
+    if language == "en":
+        return latex
+    return re.sub(
+        r"\\text\{([^}]*)\}", lambda found: rf"\text{{{IN_FORMULAS.get(found[1], found[1])}}}", latex
+    )
