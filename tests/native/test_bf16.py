@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tatami import layers, native
 from tatami.backends import ReferenceBackend
+from tatami.data import load_digits
 from tatami.errors import ShapeError
 from tatami.layers import Layer
 from tatami.layers.base import Context
@@ -293,3 +294,25 @@ def test_summary_says_what_runs_in_bf16() -> None:
     assert (
         sum("bf16" in line for line in lines) == 4
     )  # every product but the first convolution's, of one channel
+
+
+def test_training_reaches_the_accuracy_of_float32() -> None:
+    """Arai's network on the digits of the package: the same start, batches and masks in both precisions."""
+    digits = load_digits()
+    network = build("arai", input_shape=(1, 8, 8), classes=10)
+    x = digits.train.images.astype(np.float32) / 16
+    test_x = digits.test.images.astype(np.float32) / 16
+    accuracies = {}
+    for precision in ("f32", "bf16"):
+        program = Program(network, backend="native", precision=precision, threads=2)
+        session = program.session(network.initialize(seed=6), SGD(0.02, momentum=0.9))
+        for epoch in range(12):
+            rate = 0.02 if epoch < 8 else 0.002
+            order = RandomKey(6, epoch=epoch).permutation("order", len(x))
+            for step, first in enumerate(range(0, len(x), 50)):
+                rows = order[first : first + 50]
+                session.step(x[rows], digits.train.labels[rows], RandomKey(6, epoch=epoch, step=step), rate)
+        guesses = program.predict(session.parameters, test_x).argmax(axis=1)
+        accuracies[precision] = float((guesses == digits.test.labels).mean())
+    assert accuracies["bf16"] >= 0.97
+    assert abs(accuracies["bf16"] - accuracies["f32"]) <= 0.015
