@@ -254,7 +254,11 @@ def train(
     return session.parameters, session.optimizer_state
 
 
-def test_weights_have_the_same_bits_for_every_number_of_threads() -> None:
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_weights_have_the_same_bits_for_every_number_of_threads(
+    isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TATAMI_ISA", isa)
     network = build("arai", input_shape=(1, 28, 28), classes=10)
     digests = {digest(train(network, t, SGD(0.05, momentum=0.5), range(3))[0]) for t in (1, 2, 3, 4, 8)}
     assert len(digests) == 1
