@@ -8,6 +8,7 @@ import click
 from tatami.cli.choices import Source, choose_program, source_of_run
 from tatami.cli.console import Console, percent
 from tatami.cli.options import (
+    augment_option,
     backend_option,
     channels_option,
     data_option,
@@ -17,11 +18,14 @@ from tatami.cli.options import (
     size_option,
     threads_in_use,
     threads_option,
+    views_option,
 )
 from tatami.cli.report import draw_pictures, report_accuracy, report_confusion
+from tatami.data.augmentation import choose_policy
 from tatami.errors import CheckpointError, SettingError
 from tatami.training.evaluation import most_confused
 from tatami.training.model import load_model
+from tatami.training.views import evaluate_views
 
 
 @click.command(epilog="Example: tatami evaluate runs/digits-small_convnet-001")
@@ -37,6 +41,8 @@ from tatami.training.model import load_model
     "--pictures", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
     help="Draw the confusion matrix and the worst images into this folder.",
 )  # fmt: skip
+@augment_option
+@views_option
 @json_option
 def command(model: Path, dataset: str | None, **options: Any) -> None:
     """Measure MODEL, a run folder or a checkpoint, on the test images of DATASET.
@@ -47,7 +53,11 @@ def command(model: Path, dataset: str | None, **options: Any) -> None:
     trained = load_model(model)
     splits = chosen_source(model, dataset, options).load()
     program = choose_program(trained, options)
-    evaluation = trained.evaluate(splits.test, program)
+    if options["augment"] is None:
+        evaluation = trained.evaluate(splits.test, program)
+    else:
+        pipeline = choose_policy(options["augment"])
+        evaluation = evaluate_views(trained, splits.test, pipeline, options["views"], program)
     report_accuracy(console, evaluation, f"{splits.name} test image")
     report_confusion(console, evaluation, trained.class_names)
     if options["pictures"] is not None:

@@ -8,11 +8,20 @@ import numpy as np
 
 from tatami.cli.choices import choose_program
 from tatami.cli.console import Console
-from tatami.cli.options import backend_option, json_option, precision_option, threads_option
+from tatami.cli.options import (
+    augment_option,
+    backend_option,
+    json_option,
+    precision_option,
+    threads_option,
+    views_option,
+)
 from tatami.data import read_images
+from tatami.data.augmentation import choose_policy
 from tatami.errors import SettingError
 from tatami.losses import SoftmaxCrossEntropy
 from tatami.training.model import load_model
+from tatami.training.views import predict_views
 
 INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 
@@ -30,6 +39,8 @@ INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 @backend_option
 @precision_option
 @threads_option
+@augment_option
+@views_option
 @json_option
 def command(model: Path, images: tuple[Path, ...], top: int, invert: str, **options: Any) -> None:
     """Print the class of every IMAGE (PNG or JPEG) with its probability and the runners-up.
@@ -44,7 +55,10 @@ def command(model: Path, images: tuple[Path, ...], top: int, invert: str, **opti
         images, trained.network.input_shape, trained.preprocessing.format, invert=INVERT[invert]
     )
     program = choose_program(trained, options)
-    scores = trained.predict(pixels, program)
+    if options["augment"] is None:
+        scores = trained.predict(pixels, program)
+    else:
+        scores = predict_views(trained, pixels, choose_policy(options["augment"]), options["views"], program)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     # Only a softmax gives probabilities; other outputs are shown as the numbers that they are.
     probabilities = isinstance(trained.loss, SoftmaxCrossEntropy)

@@ -1,6 +1,7 @@
 """``tatami train``: from a data set to a saved model and a report."""
 
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from tatami.cli.options import (
 from tatami.cli.report import draw_pictures, report_accuracy, report_confusion, report_history
 from tatami.data import DatasetSplits
 from tatami.data.augmentation import POLICIES, choose_policy
+from tatami.data.folds import stratified_folds
 from tatami.errors import SettingError
 from tatami.models import MODELS, recipe
 from tatami.training.progress import ProgressBar
@@ -34,6 +36,7 @@ WITH_RESUME = {
     "epochs",
     "patience",
     "threads",
+    "workers",
     "data_folder",
     "as_json",
     "checkpoint_seconds",
@@ -65,6 +68,18 @@ WITH_RESUME = {
     "--augment", metavar="NAME|FILE",
     help=f"Vary the training images: {', '.join(POLICIES)}, or a JSON file of a pipeline.",
 )  # fmt: skip
+@click.option(
+    "--workers",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Threads that make batches ahead of time.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out images of a folder that cannot be read; list them.")
+@click.option(
+    "--folds", type=int, metavar="K", help="Train K times, each time testing on another K-th of the images."
+)
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @size_option
 @channels_option
@@ -100,6 +115,9 @@ def command(ctx: click.Context, /, dataset: str | None, **options: Any) -> None:
     """
     console = Console(machine=options["as_json"])
     given = {name: value for name, value in options.items() if is_given(ctx, name)}
+    if options["folds"] is not None and options["resume_from"] is None:
+        cross_validate(console, dataset or "digits", options)
+        return
     if options["resume_from"] is not None:
         run, splits = go_on(console, dataset, given)
     else:
@@ -114,15 +132,75 @@ def is_given(ctx: click.Context, name: str) -> bool:
 
 def begin(console: Console, dataset: str, options: dict[str, Any]) -> tuple[Run, DatasetSplits]:
     """Begin a new run."""
+    source = source_of(dataset, options)
+    return begin_on(console, dataset, source, loaded(console, source), options)
+
+
+def source_of(dataset: str, options: dict[str, Any]) -> Source:
+    """Return how the data set is loaded."""
     channels = options["channels"]
-    source = Source.of(
+    return Source.of(
         dataset,
         options["data_folder"],
         image_size(options["size"]),
         None if channels is None else int(channels),
         options["limit"],
+        options["skip_bad"],
     )
-    splits = source.load()
+
+
+def loaded(console: Console, source: Source) -> DatasetSplits:
+    """Load the data set, and list the images that were skipped."""
+    skipped: list[str] = []
+    splits = source.load(skipped)
+    if skipped:
+        console.note(f"skipped {several(len(skipped), 'image')} that cannot be read:")
+        for reason in skipped:
+            console.note(f"  {reason}")
+    return splits
+
+
+def cross_validate(console: Console, dataset: str, options: dict[str, Any]) -> None:
+    """Train once for each fold and print mean and deviation of the accuracies."""
+    source = source_of(dataset, options)
+    splits = loaded(console, source)
+    folds = stratified_folds(splits.train, options["folds"], options["seed"])
+    folder = options["out"] or next_run_folder(splits.name, f"{options['network'] or 'default'}-folds")
+    runs = []
+    for number, fold in enumerate(folds, start=1):
+        console.note(f"fold {number} of {len(folds)}")
+        # The folds of a run cannot be found again from its source alone, so it is resumed from Python only.
+        runs.append(
+            begin_on(console, dataset, None, fold, {**options, "out": Path(folder) / f"fold{number}"})[0]
+        )
+    accuracies = [run.test.accuracy for run in runs if run.test is not None]
+    average, spread = mean(accuracies), stdev(accuracies)
+    console.heading(
+        f"{percent(average)} ± {percent(spread)} over {len(folds)} folds (mean and standard deviation)"
+    )
+    console.table(
+        ("fold", "images", "accuracy"),
+        [
+            (number, len(fold.test), percent(accuracy))
+            for number, (fold, accuracy) in enumerate(zip(folds, accuracies, strict=True), start=1)
+        ],
+    )
+    console.json(
+        {
+            "dataset": splits.name,
+            "folds": len(folds),
+            "accuracy_mean": average,
+            "accuracy_deviation": spread,
+            "accuracies": accuracies,
+            "run_dirs": [str(run.folder.path) for run in runs if run.folder],
+        }
+    )
+
+
+def begin_on(
+    console: Console, dataset: str, source: Source | None, splits: DatasetSplits, options: dict[str, Any]
+) -> tuple[Run, DatasetSplits]:
+    """Begin a new run on images that are loaded."""
     defaults = defaults_for(dataset)
     name = options["network"] or defaults.network
     network = choose_network(name, splits.image_shape, len(splits.class_names))
@@ -139,7 +217,7 @@ def begin(console: Console, dataset: str, options: dict[str, Any]) -> tuple[Run,
         splits,
         preprocessing=options["preprocessing"] or defaults.preprocessing,
         out=out,
-        source=source.to_json(),
+        source=source.to_json() if source else {},
         progress=ProgressBar(),
         **settings,
     )
@@ -173,6 +251,7 @@ def chosen_settings(options: dict[str, Any], defaults: Defaults, network: str) -
         "seed": options["seed"],
         "clip": options["clip"],
         "patience": options["patience"],
+        "workers": options["workers"],
     }
     if options["augment"] is not None:
         settings["augmentation"] = choose_policy(options["augment"])
@@ -188,8 +267,8 @@ def go_on(console: Console, dataset: str | None, given: dict[str, Any]) -> tuple
     if fixed or dataset:
         what = ", ".join([*(["DATASET"] if dataset else []), *(option_name(name) for name in fixed)])
         raise SettingError(
-            f"{what} cannot be given with --resume: the run goes on as it began; only --epochs, --patience, --threads "
-            f"and --data may change. Begin a new run for anything else"
+            f"{what} cannot be given with --resume: the run goes on as it began; only --epochs, --patience, --threads, "
+            f"--workers and --data may change. Begin a new run for anything else"
         )
     path: Path = given["resume_from"]
     source = source_of_run(path)
@@ -197,7 +276,7 @@ def go_on(console: Console, dataset: str | None, given: dict[str, Any]) -> tuple
         source = Source(**{**source.to_json(), "data_folder": str(given["data_folder"].resolve())})
     splits = source.load()
     console.note(describe(splits))
-    changeable = ("epochs", "patience", "threads", "checkpoint_seconds", "checkpoint_steps")
+    changeable = ("epochs", "patience", "threads", "workers", "checkpoint_seconds", "checkpoint_steps")
     settings = {name: given[name] for name in changeable if name in given}
     run = resume(path, splits, progress=ProgressBar(), **settings)
     return run, splits

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from tatami.data.augmentation import Pipeline
 from tatami.data.dataset import Dataset
 from tatami.data.preprocessing import Preprocessing, Unchanged
+from tatami.data.workers import made_ahead
 from tatami.errors import DataError, SettingError
 from tatami.random import RandomKey
 
@@ -62,6 +63,7 @@ class Batches:
         preprocessing: what is done to the images.
         dtype: the floating type of the network.
         augmentation: how images vary from epoch to epoch; None leaves them as they are.
+        workers: threads that make batches ahead of time; they change nothing but the time.
 
     Raises:
         SettingError: a batch size below 1.
@@ -76,6 +78,7 @@ class Batches:
     preprocessing: Preprocessing = field(default_factory=Unchanged)
     dtype: DTypeLike = np.float32
     augmentation: Pipeline | None = None
+    workers: int = 0
 
     def __post_init__(self) -> None:
         """Check the batch size."""
@@ -108,7 +111,7 @@ class Batches:
         """Yield the batches of an epoch from step ``start`` on; none if the epoch is already complete."""
         self.require_step(start, self.steps)
         order = self.order(epoch)
-        return (self.piece(order, step, epoch) for step in range(start, self.steps))
+        return made_ahead(lambda step: self.piece(order, step, epoch), range(start, self.steps), self.workers)
 
     def require_step(self, step: int, last: int) -> None:
         """Raise unless a step lies within the epoch."""

@@ -144,11 +144,12 @@ class Trainer:
         """Train epoch by epoch until the end, or until a stop is asked for."""
         self.clock = time.perf_counter()
         while not self.finished:
-            for planned in self.plan.rest_of_epoch(self.position):
-                self.step(planned)
-                self.save_when_due()
-                if stop:
-                    self.interrupt(stop)
+            with contextlib.closing(self.plan.rest_of_epoch(self.position)) as steps:  # ends the workers
+                for planned in steps:
+                    self.step(planned)
+                    self.save_when_due()
+                    if stop:
+                        self.interrupt(stop)
             self.finish_epoch()
             self.save_when_due()
             if stop and not self.finished:

@@ -80,7 +80,7 @@ class Model:
         planned = program or self.program()
         outputs = [
             planned.predict(self.parameters, self.preprocessing.apply(piece, planned.dtype), state=self.state)
-            for piece in pieces_of(np.asarray(images), EVALUATION_BATCH)
+            for piece in pieces_of(images, EVALUATION_BATCH)
         ]
         if not outputs:
             raise DataError("there is no image to predict")

@@ -1,6 +1,7 @@
 """What every step of a run works on: a pure function of the settings and the position in the run."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,7 @@ class Plan:
             preprocessing=preprocessing,
             dtype=dtype,
             augmentation=settings.augmentation,
+            workers=settings.workers,
         )
         self.total_steps = self.batches.steps * settings.epochs
 
@@ -68,19 +70,23 @@ class Plan:
         factor = self.settings.schedule.factor(step, self.total_steps)
         return self.settings.optimizer.learning_rate * factor
 
-    def rest_of_epoch(self, position: Position) -> Iterator[PlannedStep]:
+    def rest_of_epoch(self, position: Position) -> Generator[PlannedStep, None, None]:
         """Yield the steps from a position to the end of its epoch; none if only the end itself is missing."""
         step = position.step
-        for batch in self.batches.epoch(position.epoch, start=position.batch):
-            yield PlannedStep(
-                images=batch.images,
-                labels=batch.labels,
-                targets=batch.targets,
-                key=RandomKey(self.settings.seed, position.epoch, step),
-                learning_rate=self.learning_rate(step),
-                after=Position(position.epoch, batch.step + 1, step + 1),
-            )
-            step += 1
+        batches = self.batches.epoch(position.epoch, start=position.batch)
+        with ExitStack() as ends:
+            if isinstance(batches, Generator):  # made by workers, who end when it is closed
+                ends.callback(batches.close)
+            for batch in batches:
+                yield PlannedStep(
+                    images=batch.images,
+                    labels=batch.labels,
+                    targets=batch.targets,
+                    key=RandomKey(self.settings.seed, position.epoch, step),
+                    learning_rate=self.learning_rate(step),
+                    after=Position(position.epoch, batch.step + 1, step + 1),
+                )
+                step += 1
 
     def after(self, position: Position) -> Iterator[PlannedStep]:
         """Yield all steps from a position to the end of the run."""

@@ -36,7 +36,7 @@ from tatami.training.run_folder import RunFolder
 from tatami.training.settings import TrainingSettings
 
 # What may differ between the two parts of a run that was stopped and resumed.
-RESUMABLE = ("epochs", "patience", "threads", "checkpoint_seconds", "checkpoint_steps")
+RESUMABLE = ("epochs", "patience", "threads", "workers", "checkpoint_seconds", "checkpoint_steps")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def train(
         source: how to load the data again; written to ``run.json``.
         progress: what is told while training, such as `tatami.training.progress.ProgressBar`.
         settings: of `TrainingSettings`: epochs, batch_size, optimizer, loss, schedule, clip, validation, patience,
-            seed, backend, precision, threads, augmentation, checkpoint_seconds, checkpoint_steps.
+            seed, backend, precision, threads, augmentation, workers, checkpoint_seconds, checkpoint_steps.
 
     Raises:
         TatamiError: settings, shapes or data that do not fit, named.

@@ -15,7 +15,8 @@ from tatami.schedules import ConstantRate, Schedule
 
 LARGEST_EPOCHS = 2**32 - 1
 DEFAULT_BACKEND = "reference"
-LATER_SETTINGS: Mapping[str, Any] = {"augmentation": None}
+MOST_WORKERS = 256
+LATER_SETTINGS: Mapping[str, Any] = {"augmentation": None, "workers": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class TrainingSettings:
         precision: 'f32', 'f64' or what else the backend offers.
         threads: threads of a backend that has its own; None leaves it to the backend.
         augmentation: how training images vary from epoch to epoch; None leaves them as they are.
+        workers: threads that make batches ahead of time; any number gives the same bits.
         checkpoint_seconds: save at least so often.
         checkpoint_steps: save after so many steps as well, or None.
 
@@ -56,6 +58,7 @@ class TrainingSettings:
     precision: str = "f32"
     threads: int | None = None
     augmentation: Pipeline | None = None
+    workers: int = 0
     checkpoint_seconds: float = 30.0
     checkpoint_steps: int | None = None
 
@@ -66,6 +69,7 @@ class TrainingSettings:
         require_whole("epochs", self.epochs, 1, LARGEST_EPOCHS)
         require_whole("batch size", self.batch_size, 1, LARGEST_EPOCHS)
         require_whole("seed", self.seed, 0, 2**64 - 1)
+        require_whole("workers", self.workers, 0, MOST_WORKERS)
         for name, value in (
             ("patience", self.patience),
             ("threads", self.threads),
@@ -98,7 +102,7 @@ class TrainingSettings:
     def from_json(cls, values: Mapping[str, Any]) -> "TrainingSettings":
         """Read settings back; raise CheckpointError if they are not settings."""
         names = {entry.name for entry in fields(cls)}
-        # Runs that began before there was augmentation do not mention it.
+        # Runs that began before there were these settings do not mention them.
         read = {**LATER_SETTINGS, **values} if isinstance(values, Mapping) else {}
         if set(read) != names:
             raise CheckpointError(f"training settings need the entries {', '.join(sorted(names))}")
