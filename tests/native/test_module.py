@@ -118,6 +118,8 @@ def test_arrays_of_wrong_sizes_and_types_are_refused() -> None:
         made.set_parameter(0, 2, np.ones(6, np.float32))
     with pytest.raises(ValueError, match="started"):
         dense_engine().run_forward(0, 1)
+    with pytest.raises(ValueError, match="no gradients"):
+        dense_engine().run_update(0.1)
 
 
 def test_using_an_unfinished_network_is_refused() -> None:

@@ -169,11 +169,11 @@ class Program:
             for layer, named in parameters.items()
         }
         if self.backend == "native":
-            from tatami.program.native import NativePredictor, has_kernels
+            from tatami.program.native import NativePredictor
 
             carried = self.initial_state() if state is None else state
-            if has_kernels(self.network):
-                native = NativePredictor(self.network, self.threads, kept, carried, self.precision)
+            native = NativePredictor(self.network, self.threads, kept, carried, self.precision)
+            if not native.planned.external:
                 return lambda x: native(self.check_input(x))
         return lambda x: self.forward(kept, x, state=state).output
 

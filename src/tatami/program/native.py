@@ -447,13 +447,8 @@ def fused_target(
     return None
 
 
-def has_kernels(network: Network) -> bool:
-    """Say whether every layer of a network runs in the engine."""
-    return not PlannedNetwork(network, 1).external
-
-
 class NativePredictor:
-    """Forward passes with parameters that stay in the engine."""
+    """Forward passes with parameters that stay in the engine; for networks without external nodes."""
 
     def __init__(
         self,

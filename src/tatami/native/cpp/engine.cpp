@@ -243,7 +243,7 @@ int Engine::add_external(const std::vector<int>& inputs, const Shape& shape, con
     return append(node);
 }
 
-void Engine::add_parameter(int node, const char* name, Index count, Index padded, bool decays, std::vector<Index> position) {
+void Engine::add_parameter(int node, const char* name, Index count, Index padded, bool decays) {
     Parameter parameter;
     parameter.node = node;
     parameter.name = name;
@@ -251,7 +251,6 @@ void Engine::add_parameter(int node, const char* name, Index count, Index padded
     parameter.padded = round_up(padded, 16);
     parameter.offset = parameter_floats_;
     parameter.decays = decays;
-    parameter.position = std::move(position);
     parameter_floats_ += parameter.padded;
     require(parameter_floats_ <= largest_count, "the network has too many parameters");
     parameters_.push_back(std::move(parameter));
@@ -269,16 +268,16 @@ void Engine::create_parameters() {
         if (node.kind == Kind::external) {
             for (std::size_t p = 0; p < node.parameter_sizes.size(); ++p)
                 add_parameter(number, ("external" + std::to_string(p)).c_str(), node.parameter_sizes[p],
-                              node.parameter_sizes[p], true, {});
+                              node.parameter_sizes[p], true);
             continue;
         }
         if (node.kind == Kind::batch_norm) {
             const Index channels = node.shape.channels, padded = round_up(channels, kernels_.lanes);
             node_parameters_[i] = {static_cast<int>(parameters_.size()), static_cast<int>(parameters_.size()) + 1};
-            add_parameter(number, "scale", node.affine ? channels : 0, padded, true, {});
-            add_parameter(number, "bias", node.affine ? channels : 0, padded, false, {});
+            add_parameter(number, "scale", node.affine ? channels : 0, padded, true);
+            add_parameter(number, "bias", node.affine ? channels : 0, padded, false);
             for (const char* name : {"running_mean", "running_variance"}) {
-                add_parameter(number, name, channels, padded, false, {});
+                add_parameter(number, name, channels, padded, false);
                 parameters_.back().trained = false;
             }
             continue;
@@ -292,35 +291,28 @@ void Engine::create_parameters() {
         const Size kernel = dense ? from.size : node.window.kernel;
         const Index taps = kernel[0] * kernel[1] * kernel[2];
         const Index rows = multiply_sizes({taps, group_channels});
-        std::vector<Index> position(static_cast<std::size_t>(multiply_sizes({filters, rows})));
         Index padded = 0;
         if (is_depthwise(*this, number)) {
-            const Index stride = round_up(filters, kernels_.lanes);
-            padded = taps * stride;
-            for (Index k = 0; k < filters; ++k)
-                for (Index t = 0; t < taps; ++t) position[static_cast<std::size_t>(k * taps + t)] = t * stride + k;
+            padded = taps * round_up(filters, kernels_.lanes);
         } else {
             for (Index g = 0; g < groups; ++g)
                 for (Index first = 0; first < group_filters; first += width) {
                     const Index columns = std::min(width, group_filters - first);
                     const int vectors = columns > kernels_.lanes ? 2 : 1;
-                    const Index panel_width = vectors * kernels_.lanes;
                     panels_[i].push_back({g, first, columns, vectors, padded});
-                    for (Index k = 0; k < columns; ++k)
-                        for (Index c = 0; c < group_channels; ++c)
-                            for (Index t = 0; t < taps; ++t) {
-                                const Index filter = g * group_filters + first + k;
-                                position[static_cast<std::size_t>((filter * group_channels + c) * taps + t)] =
-                                    padded + (t * group_channels + c) * panel_width + k;
-                            }
-                    padded += rows * panel_width;
+                    padded += multiply_sizes({rows, vectors * kernels_.lanes});
                 }
         }
         node_parameters_[i][0] = static_cast<int>(parameters_.size());
-        add_parameter(number, "weight", filters * rows, padded, true, std::move(position));
+        add_parameter(number, "weight", multiply_sizes({filters, rows}), padded, true);
+        Parameter& weight = parameters_.back();
+        weight.groups = groups;
+        weight.group_filters = group_filters;
+        weight.group_channels = group_channels;
+        weight.taps = taps;
         // The bias is padded by a panel beyond the last filter, because kernels load whole vectors.
         node_parameters_[i][1] = static_cast<int>(parameters_.size());
-        add_parameter(number, "bias", node.bias ? filters : 0, round_up(filters, 16) + width, false, {});
+        add_parameter(number, "bias", node.bias ? filters : 0, round_up(filters, 16) + width, false);
     }
 }
 
@@ -330,7 +322,8 @@ void Engine::finish(const OptimizerSettings& optimizer) {
     create_parameters();
     optimizer_ = optimizer;
     const int slots = optimizer.rule == Rule::sgd ? 0 : (optimizer.rule >= Rule::adam ? 2 : 1);
-    for (int which = 0; which < 2 + slots; ++which) values_[which].reset(allocate_floats(parameter_floats_ + 64));
+    values_[0].reset(allocate_floats(parameter_floats_ + 64));  // gradients follow with the first plan that trains
+    for (int which = 2; which < 2 + slots; ++which) values_[which].reset(allocate_floats(parameter_floats_ + 64));
     finished_ = true;
 }
 
@@ -338,6 +331,25 @@ int Engine::parameter_index(int node, const std::string& name) const {
     for (std::size_t i = 0; i < parameters_.size(); ++i)
         if (parameters_[i].node == node && parameters_[i].name == name) return static_cast<int>(i);
     throw DescriptionError("node " + std::to_string(node) + " has no parameter " + name);
+}
+
+// Calls visit(element as the user counts it, its place) for every element of a parameter.
+template <typename Visit>
+void Engine::for_each_element(const Parameter& p, Visit visit) const {
+    const auto& panels = panels_[static_cast<std::size_t>(p.node)];
+    if (p.taps == 0) {
+        for (Index i = 0; i < p.count; ++i) visit(i, i);
+    } else if (panels.empty()) {  // depthwise: tap by tap
+        for (Index k = 0; k < p.groups; ++k)
+            for (Index t = 0; t < p.taps; ++t) visit(k * p.taps + t, t * round_up(p.groups, kernels_.lanes) + k);
+    } else {
+        for (const Panel& panel : panels)
+            for (Index k = 0; k < panel.columns; ++k)
+                for (Index c = 0; c < p.group_channels; ++c)
+                    for (Index t = 0; t < p.taps; ++t)
+                        visit(((panel.group * p.group_filters + panel.first + k) * p.group_channels + c) * p.taps + t,
+                              panel.weight + (t * p.group_channels + c) * panel.vectors * kernels_.lanes + k);
+    }
 }
 
 void Engine::set_parameter(int parameter, int which, std::span<const float> values) {
@@ -348,8 +360,7 @@ void Engine::set_parameter(int parameter, int which, std::span<const float> valu
                                                               " elements, got " + std::to_string(values.size()));
     float* const to = values_[which].get() + p.offset;
     std::fill(to, to + p.padded, 0.0f);
-    for (Index i = 0; i < p.count; ++i)
-        to[p.position.empty() ? i : p.position[static_cast<std::size_t>(i)]] = values[static_cast<std::size_t>(i)];
+    for_each_element(p, [&](Index i, Index at) { to[at] = values[static_cast<std::size_t>(i)]; });
     ++version_;
 }
 
@@ -359,13 +370,13 @@ void Engine::get_parameter(int parameter, int which, std::span<float> values) co
     const Parameter& p = parameters_[static_cast<std::size_t>(parameter)];
     require(static_cast<Index>(values.size()) == p.count, "the parameter has another size");
     const float* const from = values_[which].get() + p.offset;
-    for (Index i = 0; i < p.count; ++i)
-        values[static_cast<std::size_t>(i)] = from[p.position.empty() ? i : p.position[static_cast<std::size_t>(i)]];
+    for_each_element(p, [&](Index i, Index at) { values[static_cast<std::size_t>(i)] = from[at]; });
 }
 
 Plan& Engine::plan(Mode mode, Index batch) {
     require(finished_, "the network is not finished");
     require(batch >= 1 && batch <= largest_size, "the batch must have 1 to 1048576 examples");
+    if (mode != Mode::predict && values_[1] == nullptr) values_[1].reset(allocate_floats(parameter_floats_ + 64));
     auto& slot = plans_[static_cast<int>(mode)];
     const int threads = threads_to_use(threads_);
     if (!slot || slot->capacity() < batch || slot->threads() < threads) {
@@ -488,6 +499,7 @@ void Engine::run_backward(int first, int last) {
 
 void Engine::run_update(double rate) {
     require(finished_, "the network is not finished");
+    require(values_[1] != nullptr, "there are no gradients yet");
     update_parameters(rate);
 }
 

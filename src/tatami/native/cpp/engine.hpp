@@ -73,7 +73,7 @@ struct Parameter {
     Index padded = 0;  // floats reserved, a multiple of 16
     bool decays = true;
     bool trained = true;  // false: running statistics
-    std::vector<Index> position;  // of each element, relative to offset; empty: in order
+    Index groups = 0, group_filters = 0, group_channels = 0, taps = 0;  // of weights; 0: elements in order
 };
 
 // How the filters of a convolution or dense layer are cut into panels of up to two vectors.
@@ -169,7 +169,9 @@ private:
     int append(Node node);
     void require_open() const;
     void create_parameters();
-    void add_parameter(int node, const char* name, Index count, Index padded, bool decays, std::vector<Index> position);
+    void add_parameter(int node, const char* name, Index count, Index padded, bool decays);
+    template <typename Visit>
+    void for_each_element(const Parameter& parameter, Visit visit) const;
     Plan& plan(Mode mode, Index batch);
     void update_parameters(double rate);
 
