@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {
+    "PIL",
     "torch",
     "matplotlib",
     "sklearn",

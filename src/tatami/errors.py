@@ -66,15 +66,16 @@ def shortened(name: str) -> str:
     return repr(name) if len(name) <= LONGEST_NAME else reprlib.repr(name)
 
 
-def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
+def import_extra(module: str, extra: str, purpose: str, package: str | None = None) -> ModuleType:
     """Import ``module``, or say which extra of Tatami installs it.
 
-    ``purpose`` completes the sentence "… is needed to draw curves".
+    ``purpose`` completes the sentence "… is needed to draw curves"; ``package`` is what people call the library, if
+    its module is called otherwise.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
+        name = package or module.partition(".")[0]
         raise MissingExtraError(
-            f"{package} is needed {purpose} and is not installed; install it with: pip install 'tatami[{extra}]'"
+            f"{name} is needed {purpose} and is not installed; install it with: pip install 'tatami[{extra}]'"
         ) from error

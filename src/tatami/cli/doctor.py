@@ -13,10 +13,10 @@ from tatami.cli.console import Console
 from tatami.cli.options import json_option, usable_threads
 from tatami.errors import UnknownNameError
 
-CORE = ("numpy", "safetensors", "pillow", "click", "tqdm")
+CORE = ("numpy", "safetensors", "click", "tqdm", "threadpoolctl")
 # Extra -> the package that it is for.
 # Extras that pyproject.toml declares for users, and the package that shows whether they are there.
-EXTRAS = {"plot": "matplotlib"}
+EXTRAS = {"images": "pillow", "plot": "matplotlib"}
 # Features that decide which kernels can run, as Linux spells them.
 FEATURES = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TATAMI_ISA")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from tatami.data.pillow import pillow
 from tatami.errors import DataError
 
 GAP = 2
@@ -80,4 +80,4 @@ def contact_sheet(
 
 def write_sheet(path: str | Path, sheet: NDArray[np.uint8]) -> None:
     """Write a contact sheet as PNG."""
-    Image.fromarray(sheet).save(path, format="PNG")
+    pillow("Image").fromarray(sheet).save(path, format="PNG")

@@ -11,38 +11,41 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tatami.data.dataset import ImageFormat
+from tatami.data.pillow import pillow
 from tatami.errors import DataError, SettingError, ShapeError
+
+# A picture of Pillow, whose types are there only with the extra.
+Picture = Any
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FORMATS = ("PNG", "JPEG")
 LARGEST_PIXELS = 64 * 2**20
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
-RESAMPLING = Image.Resampling.LANCZOS
 INVERT_CHOICES = ("auto", True, False)
 # A point belongs to a drawing where it stands out from the ground by this share of the strongest contrast.
 INK_CONTRAST = 0.25
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Picture]:
     """Open an image; every way in which that or the decoding can fail becomes a DataError that names the file."""
+    library = pillow("Image")
     try:
         with warnings.catch_warnings():
             # Our own limit on the number of pixels is below the one that Pillow warns at.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore", library.DecompressionBombWarning)
+            with library.open(path, formats=FORMATS) as image:
                 if image.width * image.height > LARGEST_PIXELS:
                     raise DataError(
                         f"{path}: the image has {image.width} x {image.height} pixels, at most "
                         f"{LARGEST_PIXELS:,} are read; make it smaller"
                     )
                 yield image
-    except UnidentifiedImageError as error:
+    except library.UnidentifiedImageError as error:
         raise DataError(f"{path}: not a PNG or JPEG image, or a damaged one") from error
-    except Image.DecompressionBombError as error:
+    except library.DecompressionBombError as error:
         raise DataError(f"{path}: the image is too large to be read ({error}); make it smaller") from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
@@ -59,7 +62,7 @@ def size_and_colour(path: Path) -> tuple[tuple[int, int], bool]:
         return (height, width), not is_grey(image)
 
 
-def is_grey(image: Image.Image) -> bool:
+def is_grey(image: Picture) -> bool:
     """Say whether an image has nothing but greys, apart from transparency."""
     if image.mode == "P":
         palette = image.getpalette("RGB") or []
@@ -85,24 +88,25 @@ def read_pixels(path: Path, channels: int, size: tuple[int, int] | None = None) 
     if channels not in MODE_OF_CHANNELS:
         raise SettingError(f"an image gives 1 channel (grey) or 3 (colour), asked for {channels}")
     with opened(path) as image:
-        picture = flattened(ImageOps.exif_transpose(image)).convert(MODE_OF_CHANNELS[channels])
+        picture = flattened(pillow("ImageOps").exif_transpose(image)).convert(MODE_OF_CHANNELS[channels])
         if size is not None and picture.size != (size[1], size[0]):
-            picture = picture.resize((size[1], size[0]), RESAMPLING)
+            picture = picture.resize((size[1], size[0]), pillow("Image").Resampling.LANCZOS)
         return channels_first(picture)
 
 
-def flattened(picture: Image.Image) -> Image.Image:
+def flattened(picture: Picture) -> Picture:
     """Return an image without transparency and with bytes for pixels."""
+    library = pillow("Image")
     if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        return library.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         layers = picture.convert("RGBA")
-        paper = Image.new("RGBA", layers.size, "white")
-        return Image.alpha_composite(paper, layers).convert("RGB")
+        paper = library.new("RGBA", layers.size, "white")
+        return library.alpha_composite(paper, layers).convert("RGB")
     return picture
 
 
-def channels_first(picture: Image.Image) -> NDArray[np.uint8]:
+def channels_first(picture: Picture) -> NDArray[np.uint8]:
     """Return a grey or RGB picture as (C, H, W)."""
     pixels = np.asarray(picture, dtype=np.uint8)
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
@@ -179,8 +183,8 @@ def fitted(pixels: NDArray[np.uint8], size: tuple[int, int], fill: float | None)
 
 def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize (C, H, W), averaging where it shrinks."""
-    picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    return channels_first(picture.resize((size[1], size[0]), RESAMPLING))
+    picture = pillow("Image").fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    return channels_first(picture.resize((size[1], size[0]), pillow("Image").Resampling.LANCZOS))
 
 
 def contrast(pixels: NDArray[np.uint8], ground: float) -> NDArray[np.float64]:

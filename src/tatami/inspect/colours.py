@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from tatami.data.pillow import pillow
 from tatami.errors import import_extra
 from tatami.inspect.grids import MOST_ROWS, plane, tile
 
@@ -115,7 +115,7 @@ def heat_over(
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """Return (H, W, 3) or (H, W, 4) bytes as a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels[:LARGEST_SIDE, :LARGEST_SIDE]).save(buffer, format="PNG", optimize=True)
+    pillow("Image").fromarray(pixels[:LARGEST_SIDE, :LARGEST_SIDE]).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -7,8 +7,8 @@ from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from tatami.data.pillow import pillow
 from tatami.inspect.notation import mathml_formula
 from tatami.lectures import words
 from tatami.lectures.numerals import numeral, numeral_row
@@ -255,7 +255,7 @@ def png(image: NDArray[np.float64]) -> str:
     low, high = float(image.min()), float(image.max())
     greys = np.round((image - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(greys).save(buffer, format="PNG")
+    pillow("Image").fromarray(greys).save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from tatami.data.augmentation.draws import Draws
 from tatami.data.augmentation.geometric import Rotate, Shift, Zoom, product
 from tatami.data.augmentation.resampling import Outside, projected, sample
 from tatami.data.katakana.strokes import NAMES
+from tatami.data.pillow import pillow
 from tatami.errors import DataError
 from tatami.random import RandomKey
 
@@ -39,17 +39,17 @@ def glyph_of(kana: str, size: tuple[int, int], font: Path) -> NDArray[np.uint8]:
     """Return one character in the middle of an image."""
     side = round(min(size) * FILL * OVERSAMPLING)
     try:
-        face = ImageFont.truetype(str(font), side)
+        face = pillow("ImageFont").truetype(str(font), side)
         box = face.getbbox(kana)
         missing = face.getmask(kana).getbbox() == face.getmask("\U0010fffd").getbbox()
     except (OSError, ValueError) as error:
         raise DataError(f"{font}: not a font file that can be read ({error})") from error
     if missing or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(f"{font}: the font has no {kana}; name a Japanese one")
-    picture = Image.new("L", (size[1] * OVERSAMPLING, size[0] * OVERSAMPLING), 0)
+    picture = pillow("Image").new("L", (size[1] * OVERSAMPLING, size[0] * OVERSAMPLING), 0)
     place = (
         (picture.width - box[0] - box[2]) / 2,
         (picture.height - box[1] - box[3]) / 2,
     )
-    ImageDraw.Draw(picture).text(place, kana, fill=255, font=face)
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BOX))
+    pillow("ImageDraw").Draw(picture).text(place, kana, fill=255, font=face)
+    return np.asarray(picture.resize((size[1], size[0]), pillow("Image").Resampling.BOX))
