@@ -39,7 +39,12 @@ augment_option = click.option(
     "--augment", metavar="NAME|FILE", help="Look at several views of each image, varied by this pipeline."
 )
 views_option = click.option(
-    "--views", type=int, default=8, show_default=True, metavar="N", help="Views of each image, with --augment."
+    "--views",
+    type=int,
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Views of each image, with --augment.",
 )
 input_option = click.option(
     "--input", "input_shape", metavar="SHAPE", help="Input shape for a named network, such as 1x28x28."
