@@ -104,7 +104,9 @@ LAYOUTS: list[Callable[[NDArray[Any]], NDArray[Any]]] = [
 
 
 @pytest.mark.parametrize(
-    "layout", LAYOUTS, ids=(["misaligned", "strided", "channels_last", "read_only", "fortran", "f64", "big_endian"])
+    "layout",
+    LAYOUTS,
+    ids=(["misaligned", "strided", "channels_last", "read_only", "fortran", "f64", "big_endian"]),
 )
 def test_layout_and_type_of_the_input_make_no_difference(
     layout: Callable[[NDArray[Any]], NDArray[Any]], isa: str
@@ -203,6 +205,7 @@ def test_rounding_stays_within_the_bound_of_the_number_of_terms(
     assert (np.abs(came - exact) <= (8 if winograd else 1) * gamma * bound).all()
 
 
+@pytest.mark.filterwarnings("ignore::tatami.program.native.SlowLayerWarning")
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_named_networks_keep_the_same_values_and_gradients(name: str) -> None:
     network = build(name)

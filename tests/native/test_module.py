@@ -208,7 +208,8 @@ def test_the_stub_names_what_the_module_has() -> None:
 
 def test_the_module_is_small_and_prints_nothing() -> None:
     path = Path(str(native.kernels().__file__))
-    assert path.stat().st_size < 20 * 2**20
+    if "ASAN_OPTIONS" not in os.environ:  # a sanitizer's checks make it several times larger
+        assert path.stat().st_size < 20 * 2**20
     code = "import tatami.native as n; n.available()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=os.environ)
     assert result.stdout == result.stderr == b""

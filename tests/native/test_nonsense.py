@@ -36,6 +36,6 @@ def test_random_nonsense_is_survived(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_much_random_nonsense_is_survived(seed: int, tmp_path: Path) -> None:
-    survive(seed, calls=40000, folder=tmp_path)
+    survive(seed, calls=20000, folder=tmp_path)
