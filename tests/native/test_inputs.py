@@ -130,12 +130,13 @@ def test_layout_and_type_of_the_input_make_no_difference(
     np.testing.assert_array_equal(program.predict(other, layout(x)), program.predict(parameters, x))
 
 
-def test_nan_left_behind_in_every_buffer_is_not_seen(isa: str) -> None:
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_nan_left_behind_in_every_buffer_is_not_seen(isa: str, precision: str) -> None:
     network = network_of_every_kernel()
     parameters = network.initialize(seed=2)
     x, labels = batch_of(network, 5)
-    fresh = Program(network, backend="native", threads=2)
-    used = Program(network, backend="native", threads=2)
+    fresh = Program(network, backend="native", precision=precision, threads=2)
+    used = Program(network, backend="native", precision=precision, threads=2)
     nan = np.full((9, *network.input_shape), np.nan, np.float32)
     for keep in (False, True):
         assert np.isnan(used.train_step(parameters, nan, np.zeros(9, int), key=KEY, keep=keep).loss)
