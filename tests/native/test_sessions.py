@@ -301,6 +301,20 @@ def test_batch_normalisation_in_sessions() -> None:
             np.testing.assert_allclose(sessions[1].state[layer][name], values, rtol=1e-3, atol=1e-5)
 
 
+def test_predictions_follow_the_running_statistics() -> None:
+    network = normalised_network()
+    parameters = network.initialize(seed=1)
+    x, labels = batch_for(network, 7)
+    program = Program(network, backend="native")
+    before = program.forward(parameters, x).output
+    state = program.train_step(parameters, x, labels).state
+    expected = Program(network).forward(parameters, x, state=state).output
+    after = program.forward(parameters, x, state=state).output
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(after, expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(program.forward(parameters, x).output, before)
+
+
 def test_batch_normalisation_of_a_single_value_is_refused() -> None:
     network = Sequential(layers.BatchNormalization(), layers.Dense(2), input_shape=(3,))
     program = Program(network, backend="native")

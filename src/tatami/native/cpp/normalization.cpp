@@ -49,6 +49,7 @@ public:
             const double m = count();
             follow(plan.state(normalization, 1), row(variance), m > 1 ? m / (m - 1) : 1.0);
             use(batch_mean, row(variance));
+            plan.statistics_changed();
         }
         parallel_for(plan.running_threads(), plan.batch(), 1, [&](Index n, int) { normalize(n, 0); });
     }

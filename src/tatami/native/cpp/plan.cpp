@@ -349,7 +349,13 @@ void Plan::start(const float* x, Index batch, const RandomKey& key, bool trainin
     key_ = key;
     training_ = training;
     if (packed_version_ != engine.version_) {
-        for (const auto& operation : operations_) operation->pack();
+        // Batch operations share their packing out themselves; the others are packed side by side.
+        const Index count = static_cast<Index>(operations_.size());
+        parallel_for(threads_, count, 1, [&](Index i, int) {
+            if (operations_[static_cast<std::size_t>(i)]->by_image()) operations_[static_cast<std::size_t>(i)]->pack();
+        });
+        for (const auto& operation : operations_)
+            if (!operation->by_image()) operation->pack();
         packed_version_ = engine.version_;
     }
 }

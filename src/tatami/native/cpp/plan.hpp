@@ -99,6 +99,8 @@ public:
     const float* input() const { return input_; }
     const RandomKey& key() const { return key_; }
     bool training() const { return training_; }
+    // Running statistics have moved: other plans have to look again; this one reads them nowhere else.
+    void statistics_changed() { packed_version_ = ++engine.version_; }
     int running_threads() const { return threads_; }
     bool trains() const { return mode != Mode::predict; }
     bool is_live(int node) const { return live_[static_cast<std::size_t>(node)]; }
