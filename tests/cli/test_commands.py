@@ -91,13 +91,8 @@ def test_every_option_of_training_is_heard(tatami):
     assert ended.code == 0
     values = json.loads((RunFolder(Path("here")).settings_file).read_text())
     settings = values["settings"]
-    assert settings["optimizer"] == {
-        "type": "SGD",
-        "learning_rate": 0.5,
-        "weight_decay": 0.01,
-        "momentum": 0.5,
-        "nesterov": True,
-    }
+    optimizer = library.SGD(0.5, weight_decay=0.01, momentum=0.5, nesterov=True)
+    assert settings["optimizer"] == optimizer.to_json()
     assert settings["schedule"]["type"] == "WarmUp"
     assert values["preprocessing"]["type"] == "Standardise"
     expected = {
