@@ -35,7 +35,7 @@ test: $(VENV)/.created
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses=auto --cov=tatami tatami tests
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --cov=tatami tatami tests
 
 # The kernels once more with every memory access and every arithmetic checked, the thread pool with every access from two
 # threads; takes some minutes to build and run. What a sanitizer has to say goes past pytest's capture.
