@@ -4,6 +4,7 @@ Nothing here opens a window: figures are made for the Agg canvas directly and le
 and a user's own figures, alone.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,7 +89,14 @@ def styled() -> Iterator[None]:
     with matplotlib.rc_context({**STYLE, "font.family": font_families()}), warnings.catch_warnings():
         # Without such a font the names are drawn as boxes, which everybody sees who looks at the picture.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
-        yield
+        # A Japanese font without a bold cut is drawn in its normal one; matplotlib would print that for each title.
+        fonts = logging.getLogger("matplotlib.font_manager")
+        level = fonts.level
+        fonts.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            fonts.setLevel(level)
 
 
 @cache
