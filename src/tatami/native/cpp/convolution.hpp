@@ -1,0 +1,144 @@
+// A convolution in a plan, with the ReLU and the 2×2 maximum that are fused into it.
+//
+//   convolution.cpp           what is planned, and the forward pass
+//   convolution_backward.cpp  the dense gradients, and the weights transposed for them
+//   convolution_sparse.cpp    gradients behind fused ReLU and pooling, from the winners alone
+//   convolution_pairs.cpp     bf16: operands copied into the words that pairs.hpp describes
+//
+// Which kernel a pass takes is decided once, in `prepare`, from the geometry alone, so that every batch and every number of
+// threads gets the same bits.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "plan.hpp"
+
+namespace tatami {
+
+inline Index whole_units(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+
+// Input positions that see the same taps at the same distances; see convolution_backward.cpp.
+struct Phase {
+    Size first, count;
+    std::vector<std::array<Index, 4>> taps;  // tap number, and distances along the axes
+    std::vector<Segment> segments;           // relative to dy's pixel at the same index
+    std::vector<Index> offsets;              // the same for depthwise kernels
+    std::vector<Index> tap_weights;          // depthwise: offset of each tap's weights
+    Index weight = 0;                        // offset of the transposed weights
+    std::vector<Segment> pair_segments;      // the same in words
+    Index pair_weight = 0;
+};
+
+class Convolution : public Operation {
+public:
+    Convolution(Plan& owner, int convolution_node, bool with_relu, bool with_pool, int output);
+    std::string describe() const override;
+    void prepare() override;
+    void pack() override;
+    Index parts(Index wanted) const override;
+    void forward(Index n, int thread) override { forward_part(n, thread, thread, 0, 1); }
+    // Rows of the output (pooled rows with pooling), a share of them.
+    void forward_part(Index n, int slot, int thread, Index part, Index parts) override;
+    void backward(Index n, int thread, Index chunk, bool first_image) override;
+    void add_up(Index used_chunks) override;
+
+private:
+    // What the forward pass reads: floats, or words of bf16.
+    struct Operand {
+        const float* data;  // at the first tap of the first output pixel
+        const Tensor* tensor;
+        const std::vector<Segment>& segments;
+        void (*correlate)(const CorrelateRow&);
+    };
+
+    const std::vector<Panel>& plan_panels() const { return plan.panels(convolution); }
+    const Parameter& parameter(int which) const { return plan.parameter(convolution, which); }
+    // Rows of a pooling window: 2, or 1 for signals.
+    Index pair_rows() const { return plan.value(node).size[1] * 2 <= settings.shape.size[1] ? 2 : 1; }
+
+    // Planning.
+    void list_window(const Tensor& x);
+    void prepare_pooling(const Tensor& x);
+    void prepare_gradients(const Tensor& x);
+
+    // Forward.
+    void forward_depthwise(const float* from, float* to, Index begin, Index end) const;
+    void forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const;
+    void pooled_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread,
+                      Index filter, Index begin, Index end);
+    Index tiles_at_once(Index pixel) const;
+    Index winograd_scratch(Index pixel) const { return tiles_at_once(pixel) * 16 * (pixel + 2 * lanes); }
+    void set_panels(Winograd& job, Index columns) const;
+
+    // Dense gradients.
+    void find_phases(const Shape& from);
+    void prepare_phases();
+    Index transposed_group(const Phase& phase) const {
+        return static_cast<Index>(phase.taps.size()) * group_filters * whole_units(group_channels, lanes);
+    }
+    void pack_transposed();
+    void pack_phase(const Phase& phase);
+    void through_relu(Index n, int thread, float* gradient);
+    void weight_gradient(Index n, int thread, Index chunk, bool accumulate, const Tensor& du, const float* gradient);
+    void depthwise_weight_gradient(const float* plane, const Tensor& du, const float* dy, float* dweight, bool add) const;
+    void input_gradient(Index n, int thread, const Tensor& du, const float* gradient);
+    void winograd_input_gradient(const Tensor& du, const float* dy, float* to, int thread) const;
+    void depthwise_input_gradient(const Phase& phase, const Tensor& du, const float* dy, float* to) const;
+    void prepare_scatter(const Tensor& x);
+    void pack_scatter();
+    void scatter_gradient(Index n, int thread, const Tensor& du, const float* dy);
+
+    // Sparse gradients.
+    void pack_winners();
+    void unpool(Index n, int thread, float* full);
+    void winners_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
+    void masked_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
+    void add_up_winners(Index used_chunks, float* total);
+    void winners_input_gradient(Index n, int thread);
+
+    // bf16.
+    static Tensor in_words(const Tensor& like, Index words);
+    void prepare_pairs();
+    void prepare_gradient_pairs();
+    Index pair_rows_of(const Phase& phase) const { return static_cast<Index>(phase.taps.size()) * filter_words; }
+    void pack_weight_pairs();
+    void pack_transposed_pairs();
+    void narrow_image(const Tensor& from, const float* image, const Tensor& to, float* words, Index channels) const;
+    Operand channel_pairs(Index n, int slot, int thread);
+    const float* pack_filter_pairs(Index n, int thread, const Tensor& du, const float* gradient);
+    void pack_pixel_pairs(Index n, int thread, const Tensor& du, const float* gradient);
+    void put_in_order(float* sums, Index rows) const;
+
+    const int convolution;
+    const Node& settings;
+    const bool relu, pool, depthwise, pairs;
+    const int lanes;
+    Index group_channels = 0, group_filters = 0, taps = 0, first_tap = 0;
+    std::vector<Segment> segments;
+    std::vector<Index> tap_offsets, tap_rows;
+    Size border_before{0, 0, 0}, border_after{0, 0, 0};  // zeros around dy
+    std::vector<Phase> phases;
+    Index partial_weight = 0, partial_bias = 0;
+    bool winograd = false, winograd_input = false;
+    Index winograd_weight = 0, winograd_input_weight = 0;
+
+    bool sparse = false, masked = false, sparse_input = false;  // gradients from the winners alone
+    Index code_base = 0, code_image = 0;
+    Tensor* full_gradient = nullptr;   // of the convolution itself, zero but for the winners
+    std::vector<Index> float_offsets;  // of every float of the window
+    Index padded_run = 0, winner_weight = 0;
+    Tensor window;  // dx with its border
+    bool scatter = false;
+    Index scatter_weight = 0;
+
+    Tensor* image_pairs = nullptr;    // the input in bf16
+    Tensor* shifted_pairs = nullptr;  // every input float with the one a step to the right
+    Tensor* pixel_pairs = nullptr;    // dy, two pixels in a word
+    Tensor* filter_pairs = nullptr;   // dy in bf16, with its border
+    std::vector<Segment> pair_segments, number_segments;
+    Index channel_words = 0, filter_words = 0, first_pair = 0, pair_weight = 0;
+};
+
+}  // namespace tatami

@@ -1,0 +1,139 @@
+// Convolution in bf16: every pass first copies its operands into the words that pairs.hpp describes: the image with its
+// channels in pairs, which the forward pass and the sparse weight gradient read; dy with its filters in pairs; and for a
+// weight gradient that is not sparse the image paired with itself one step to the right, and the pixels of dy in pairs.
+#include "convolution.hpp"
+
+namespace tatami {
+
+// An image whose pixels are `words` words of bf16, laid out like another tensor.
+Tensor Convolution::in_words(const Tensor& like, Index words) {
+    Tensor tensor = like;
+    tensor.channels = words;
+    tensor.stride = words;
+    return tensor;
+}
+
+void Convolution::prepare_pairs() {
+    const Tensor& x = plan.value(input);
+    const WindowSettings& w = settings.window;
+    channel_words = (group_channels + 1) / 2;
+    image_pairs = &plan.reserve_tensor(in_words(x, channel_words), !sparse);
+    for (int axis = 0; axis < 3; ++axis) first_pair += (x.before[axis] - w.before[axis]) * image_pairs->step[axis];
+    for (Index d = 0; d < w.kernel[0]; ++d)
+        for (Index h = 0; h < w.kernel[1]; ++h) {
+            const Index line = d * w.dilation[0] * image_pairs->step[0] + h * w.dilation[1] * image_pairs->step[1];
+            if (w.dilation[2] == 1)
+                pair_segments.push_back({line, w.kernel[2] * channel_words});
+            else
+                for (Index t = 0; t < w.kernel[2]; ++t)
+                    pair_segments.push_back({line + t * w.dilation[2] * image_pairs->step[2], channel_words});
+        }
+    for (const Segment& segment : pair_segments) number_segments.push_back({2 * segment.offset, 2 * segment.length});
+    pair_weight = plan.reserve(taps * channel_words * whole_units(settings.shape.channels, lanes));
+}
+
+void Convolution::prepare_gradient_pairs() {
+    const Tensor& x = plan.value(input);
+    const Tensor& du = pool ? *full_gradient : plan.gradient(node);
+    if (!sparse) {
+        shifted_pairs = &plan.reserve_tensor(x, true);
+        Tensor two;
+        two.channels = two.stride = du.stride;
+        two.size = {du.size[0], du.size[1], (du.size[2] + 1) / 2};
+        pixel_pairs = &plan.reserve_tensor(two, true);
+    }
+    if (!wants_input_gradient || sparse_input) return;
+    filter_words = (group_filters + 1) / 2;
+    filter_pairs = &plan.reserve_tensor(in_words(du, filter_words), true);
+    for (Phase& phase : phases) {
+        for (const auto& tap : phase.taps)
+            phase.pair_segments.push_back({tap[1] * filter_pairs->step[0] + tap[2] * filter_pairs->step[1] +
+                                               tap[3] * filter_pairs->step[2],
+                                           filter_words});
+        phase.pair_weight = plan.reserve(pair_rows_of(phase) * whole_units(group_channels, lanes) + 2 * lanes);
+    }
+}
+
+void Convolution::pack_weight_pairs() {
+    const float* const weight = plan.weights(convolution, 0, "weight");
+    for (const Panel& panel : plan_panels()) {
+        const Index width = panel.vectors * lanes;
+        for (Index t = 0; t < taps; ++t)
+            plan.kernels.pack_row_pairs(weight + panel.weight + t * group_channels * width, width, group_channels,
+                                        plan.arena() + pair_weight +
+                                            (panel.first * taps + t * width) * channel_words,
+                                        width, width);
+    }
+}
+
+// After pack_transposed: the same weights in pairs of filters, or only rounded.
+void Convolution::pack_transposed_pairs() {
+    if (!plan.trains() || !wants_input_gradient) return;
+    if (sparse_input) {
+        plan.kernels.round_floats(plan.arena() + winner_weight, settings.shape.channels * 9 * window.stride);
+        return;
+    }
+    for (const Phase& phase : phases)
+        for (Index first = 0; first < group_channels; first += 2 * lanes) {
+            const Index width = group_channels - first > lanes ? 2 * lanes : lanes;
+            const Index rows = static_cast<Index>(phase.taps.size()) * group_filters;
+            for (Index t = 0; t < static_cast<Index>(phase.taps.size()); ++t)
+                plan.kernels.pack_row_pairs(
+                    plan.arena() + phase.weight + first * rows + t * group_filters * width, width, group_filters,
+                    plan.arena() + phase.pair_weight + first * pair_rows_of(phase) + t * filter_words * width, width,
+                    width);
+        }
+}
+
+// Copy an image into words, pixel by pixel where pixels have gaps or an odd number of channels.
+void Convolution::narrow_image(const Tensor& from, const float* image, const Tensor& to, float* words, Index channels) const {
+    std::uint16_t* const numbers = reinterpret_cast<std::uint16_t*>(words);
+    if (from.stride == 2 * to.stride) {
+        plan.kernels.narrow(image, numbers, std::min(from.image, 2 * to.image));
+        return;
+    }
+    const Index pixels = (from.before[0] + from.size[0] + from.after[0]) * from.step[0] / from.stride;
+    for (Index p = 0; p < pixels; ++p) {
+        plan.kernels.narrow(image + p * from.stride, numbers + p * 2 * to.stride, channels);
+        if (channels % 2 != 0) numbers[p * 2 * to.stride + channels] = 0;
+    }
+}
+
+Convolution::Operand Convolution::channel_pairs(Index n, int slot, int thread) {
+    float* const words = plan.image(*image_pairs, n, thread);
+    const Tensor& x = plan.value(input);
+    narrow_image(x, plan.image(x, n, slot), *image_pairs, words, group_channels);
+    return {words + first_pair, image_pairs, pair_segments, plan.kernels.correlate_pairs};
+}
+
+const float* Convolution::pack_filter_pairs(Index n, int thread, const Tensor& du, const float* gradient) {
+    float* const words = plan.image(*filter_pairs, n, thread);
+    narrow_image(du, gradient, *filter_pairs, words, group_filters);
+    return words + filter_pairs->origin;
+}
+
+void Convolution::pack_pixel_pairs(Index n, int thread, const Tensor& du, const float* gradient) {
+    const Tensor& x = plan.value(input);
+    const float* const image = plan.image(x, n, thread);
+    float* const words = plan.image(*shifted_pairs, n, thread);
+    const Index shift = std::min(settings.window.stride[2] * x.step[2], x.image);
+    plan.kernels.pack_pairs(image, image + shift, words, x.image - shift);
+    plan.kernels.pack_pairs(image + x.image - shift, nullptr, words + x.image - shift, shift);
+    for (Index d = 0; d < du.size[0]; ++d)
+        for (Index h = 0; h < du.size[1]; ++h)
+            plan.kernels.pack_row_pairs(gradient + du.origin + d * du.step[0] + h * du.step[1], du.step[2], du.size[2],
+                                        plan.image(*pixel_pairs, n, thread) + d * pixel_pairs->step[0] +
+                                            h * pixel_pairs->step[1],
+                                        du.stride, du.stride);
+}
+
+// Rows of the sparse weight gradient as interleaving left them.
+void Convolution::put_in_order(float* sums, Index rows) const {
+    std::vector<float> row(static_cast<std::size_t>(padded_run));
+    for (Index i = 0; i < rows; ++i) {
+        plan.kernels.undo_interleaving(sums + i * padded_run, row.data(), padded_run);
+        std::copy(row.begin(), row.end(), sums + i * padded_run);
+    }
+}
+
+}  // namespace tatami

@@ -1,0 +1,179 @@
+// Convolution behind fused ReLU and 2×2 pooling: gradients from the winners alone; see sparse_gradient.hpp.
+//
+// The forward pass left one byte for every pooled value that says where its winner stood. Weight and input gradient walk over
+// the winners; where their kernels do not fit, the pooled gradient is spread out again and the dense kernels take over.
+#include "convolution.hpp"
+
+namespace tatami {
+
+void Convolution::prepare_pooling(const Tensor& x) {
+    const Tensor& y = plan.value(node);
+    const WindowSettings& w = settings.window;
+    plan.need_scratch(2 * settings.shape.size[2] * 2 * lanes);
+    if (!plan.trains()) return;
+    const Index pixels = y.size[1] * y.size[2];
+    const bool joined = w.dilation[2] == 1 && settings.groups == 1 && x.stride == x.channels;
+    code_image = pixels * y.stride;
+    code_base = plan.reserve_codes(code_image);
+    // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
+    masked = joined && !pairs && segments[0].length < lanes;
+    sparse = joined && !masked && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30);
+    sparse_input = wants_input_gradient && y.size[1] * 2 <= settings.shape.size[1] && w.kernel == Size{1, 3, 3} &&
+                   w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1};
+    padded_run = whole_units(segments[0].length, pairs ? 2 * lanes : lanes);
+    plan.need_scratch(settings.shape.channels * 2 * (pixels + 1) + 64);
+    if (sparse_input) {
+        window.channels = x.channels;
+        window.stride = whole_units(x.channels, lanes);
+        window.size = {1, x.size[1] + w.before[1] + w.after[1], x.size[2] + w.before[2] + w.after[2]};
+        window.arrange();
+        plan.need_scratch(window.image + 64);
+        winner_weight = plan.reserve(settings.shape.channels * 9 * window.stride);
+    }
+    Tensor full;
+    full.channels = settings.shape.channels;
+    full.stride = y.stride;
+    full.size = settings.shape.size;
+    full.before = border_before;
+    full.after = border_after;
+    full_gradient = &plan.reserve_tensor(full, true);
+}
+
+// The weights as sparse_input_gradient reads them: (vector of input channels, filter, tap).
+void Convolution::pack_winners() {
+    const float* const weight = plan.weights(convolution, 0, "weight");
+    for (const Panel& panel : plan_panels())
+        for (Index tap = 0; tap < 9; ++tap)
+            for (Index c = 0; c < group_channels; c += lanes)
+                plan.kernels.transpose(
+                    weight + panel.weight + (tap * group_channels + c) * panel.vectors * lanes, panel.vectors * lanes,
+                    plan.arena() + winner_weight + ((c / lanes * settings.shape.channels + panel.first) * 9 + tap) * lanes,
+                    9 * lanes, std::min<Index>(lanes, group_channels - c), panel.columns);
+}
+
+// One row of pooled gradients becomes two rows of the convolution's, for passes that read all of them.
+void Convolution::unpool(Index n, int thread, float* full) {
+    const Tensor& dy = plan.gradient(node);
+    const Tensor& du = *full_gradient;
+    UnpoolPair pair{};
+    pair.dy_stride = dy.step[2];
+    pair.code_stride = dy.stride;
+    pair.stride = du.step[2];
+    pair.pixels = dy.size[2];
+    pair.channels = dy.stride;
+    for (Index h = 0; h < dy.size[1]; ++h) {
+        pair.dy = plan.image(dy, n, thread) + dy.origin + h * dy.step[1];
+        pair.code = plan.codes(code_base, n, code_image) + h * dy.size[2] * dy.stride;
+        pair.upper = full + du.origin + 2 * h * du.step[1];
+        pair.lower = pair_rows() == 2 ? pair.upper + du.step[1] : nullptr;
+        plan.kernels.unpool_pair(pair);
+    }
+}
+
+void Convolution::winners_weight_gradient(Index n, int thread, Index chunk, bool accumulate) {
+    const Tensor& x = plan.value(input);
+    const Tensor& y = plan.value(node);
+    const Tensor& dy = plan.gradient(node);
+    const Index pixels = y.size[1] * y.size[2];
+    SparseWeightGradient job{};
+    job.code = plan.codes(code_base, n, code_image);
+    job.code_stride = y.stride;
+    job.dy = plan.image(dy, n, thread) + dy.origin;
+    job.dy_stride = dy.step[2];
+    job.dy_line = dy.step[1];
+    job.pooled_height = y.size[1];
+    job.pooled_width = y.size[2];
+    job.channels = settings.shape.channels;
+    const Tensor& from = pairs ? *image_pairs : x;  // bf16 numbers are half a word
+    job.input = plan.image(from, n, thread) + (pairs ? first_pair : first_tap);
+    job.input_stride = settings.window.stride[2] * from.step[2] * (pairs ? 2 : 1);
+    job.input_line = settings.window.stride[1] * from.step[1] * (pairs ? 2 : 1);
+    job.segments = pairs ? number_segments.data() : segments.data();
+    job.segment_count = static_cast<Index>(segments.size());
+    job.input_channels = group_channels;
+    job.dweight = plan.partial(chunk) + partial_weight;
+    job.padded_run = padded_run;
+    job.dbias = settings.bias ? plan.partial(chunk) + partial_bias : nullptr;
+    job.accumulate = accumulate;
+    job.entries = reinterpret_cast<std::uint64_t*>(plan.scratch(thread));
+    job.counts = reinterpret_cast<Index*>(job.entries + job.channels * pixels);
+    (pairs ? plan.kernels.sparse_weight_gradient_of_pairs : plan.kernels.sparse_weight_gradient)(job);
+}
+
+void Convolution::masked_weight_gradient(Index n, int thread, Index chunk, bool accumulate) {
+    const Tensor& x = plan.value(input);
+    const Tensor& y = plan.value(node);
+    const Tensor& dy = plan.gradient(node);
+    MaskedWeightGradient job{};
+    job.code_stride = y.stride;
+    job.dy_stride = dy.step[2];
+    job.dy_line = dy.step[1];
+    job.pooled_height = y.size[1];
+    job.pooled_width = y.size[2];
+    job.input = plan.image(x, n, thread) + first_tap;
+    job.input_stride = settings.window.stride[2] * x.step[2];
+    job.input_line = settings.window.stride[1] * x.step[1];
+    job.tap_offsets = float_offsets.data();
+    job.taps = static_cast<Index>(float_offsets.size());
+    job.accumulate = accumulate;
+    for (const Panel& panel : plan_panels()) {
+        job.code = plan.codes(code_base, n, code_image) + panel.first;
+        job.dy = plan.image(dy, n, thread) + dy.origin + panel.first;
+        job.dweight = plan.partial(chunk) + partial_weight + panel.weight;
+        job.dbias = settings.bias ? plan.partial(chunk) + partial_bias + panel.first : nullptr;
+        job.vectors = panel.vectors;
+        plan.kernels.masked_weight_gradient(job);
+    }
+}
+
+// Filters × rows × padded row, summed over the chunks, into the weights' own arrangement.
+void Convolution::add_up_winners(Index used_chunks, float* total) {
+    const Index rows = static_cast<Index>(segments.size());
+    const Index filter_floats = rows * padded_run;
+    const auto& panels = plan_panels();
+    parallel_for(plan.running_threads(), static_cast<Index>(panels.size()), 1, [&](Index i, int) {
+        const Panel& panel = panels[static_cast<std::size_t>(i)];
+        float* const sum = plan.partial(0) + partial_weight + panel.first * filter_floats;
+        for (Index chunk = 1; chunk < used_chunks; ++chunk)
+            plan.kernels.add(plan.partial(chunk) + partial_weight + panel.first * filter_floats, sum,
+                             panel.columns * filter_floats);
+        if (pairs) put_in_order(sum, panel.columns * rows);
+        for (Index row = 0; row < rows; ++row)
+            plan.kernels.transpose(sum + row * padded_run, filter_floats,
+                                   total + panel.weight + row * segments[0].length * panel.vectors * lanes,
+                                   panel.vectors * lanes, panel.columns, segments[0].length);
+    });
+}
+
+void Convolution::winners_input_gradient(Index n, int thread) {
+    const Tensor& dx = plan.gradient(input);
+    const Tensor& dy = plan.gradient(node);
+    const WindowSettings& w = settings.window;
+    float* const bordered = plan.scratch(thread);
+    std::fill_n(bordered, window.image, 0.0f);
+    SparseInputGradient job{};
+    job.code = plan.codes(code_base, n, code_image);
+    job.code_stride = dy.stride;
+    job.dy = plan.image(dy, n, thread) + dy.origin;
+    job.dy_stride = dy.step[2];
+    job.dy_line = dy.step[1];
+    job.pooled_height = dy.size[1];
+    job.pooled_width = dy.size[2];
+    job.channels = settings.shape.channels;
+    job.weight = plan.arena() + winner_weight;
+    job.input_vectors = window.stride / lanes;
+    job.window = bordered;
+    job.pixel = window.step[2];
+    job.line = window.step[1];
+    plan.kernels.sparse_input_gradient(job);
+    float* const to = plan.image(dx, n, thread) + dx.origin;
+    for (Index h = 0; h < dx.size[1]; ++h) {
+        const float* const from = bordered + (h + w.before[1]) * window.step[1] + w.before[2] * window.step[2];
+        if (accumulate_input)
+            plan.kernels.add(from, to + h * dx.step[1], dx.size[2] * dx.stride);
+        else
+            std::copy_n(from, dx.size[2] * dx.stride, to + h * dx.step[1]);
+    }
+}
+
+}  // namespace tatami
