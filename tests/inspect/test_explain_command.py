@@ -19,7 +19,7 @@ def circle(tmp_path):
 
 
 def run(capsys, *words):
-    code = main(["explain", *words])
+    code = main(["explain", "--lang", "en", *words])
     printed = capsys.readouterr()
     return code, printed.out, printed.err
 

@@ -26,6 +26,7 @@ from tatami.inspect.markup import Markup, element
 from tatami.inspect.methods import METHODS
 from tatami.inspect.reliability import calibration
 from tatami.inspect.report import Subject, report_page
+from tatami.inspect.report.page import SECTIONS
 from tatami.layers import Add, Concatenate, Convolution, Dense, Flatten, MaxPool, ReLU
 from tatami.training.run import train
 
@@ -220,11 +221,8 @@ class TestReport:
         assert all(page.alts)
         assert "<script" not in text
         assert not re.search(r"url\((?!['\"]?(#|data:))", text)
-        for title in (
-            "Settings", "Learning curves", "Growth", "Confusion", "Worst mistakes", "Calibration", "Network", "Filters",
-            "Feature maps", "Why this class?", "What excites the units", "Ideal images", "Activations", "Dead units",
-        ):  # fmt: skip
-            assert f"<h2>{title}</h2>" in text
+        for section in SECTIONS:
+            assert f"<h2>{section.title.en}</h2>" in text
         assert f"{100 * run.test.accuracy:.2f} %" in text
         assert run.weights_sha256[:16] in text
         assert len(text) < 3_000_000
@@ -258,6 +256,22 @@ class TestReport:
             r"<title>(\d+) in (\d+)</title>", visit(frame, tmp_path, width).document
         ).groups()
         assert int(wide) <= int(room)
+
+    def test_it_speaks_japanese(self, run, digits, tmp_path):
+        path = tmp_path / "report.ja.html"
+        assert main(["report", str(run.folder.path), "--lang", "ja", "--out", str(path)]) == 0
+        text = path.read_text(encoding="utf-8")
+        assert '<html lang="ja">' in text
+        for section in SECTIONS:
+            assert f"<h2>{section.title.ja}</h2>" in text
+        # Every sentence, caption and label has Japanese in it; names of layers, classes and settings stay as they are.
+        told = re.findall(
+            r'<(?:p|figcaption|summary|h2|title)\b[^>]*>([^<]*)|(?:aria-label|alt)="([^"]*)"', text
+        )
+        names = {layer.name for layer in run.model.network.nodes} | set(tatami.Layer.members)
+        for sentence in filter(None, ("".join(pair) for pair in told)):
+            words = {word for word in re.findall(r"[A-Za-z_]{3,}\d*", sentence) if word not in names}
+            assert len(words) < 3 or re.search("[\u3040-\u30ff\u4e00-\u9fff]", sentence), sentence
 
     def test_it_is_made_for_outputs_that_are_no_probabilities(self, tmp_path):
         data = tatami.load("ox")

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from tatami.cli.choices import choose_network, choose_optimizer, shape_of
 from tatami.cli.console import colour_wanted
-from tatami.cli.options import classes_option, input_option
+from tatami.cli.options import classes_option, input_option, language_option
 from tatami.data import read_images
 from tatami.data.dataset import ImageFormat
 from tatami.errors import DataError, SettingError, ShapeError, UnknownNameError, unknown_name
 from tatami.inspect.explanation import Explanation
-from tatami.inspect.phrases import PHRASES
 from tatami.inspect.trace import Trace, trace
 from tatami.losses import Loss
 from tatami.models import MODELS, recipe
@@ -41,10 +40,7 @@ INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
     "--im2col", is_flag=True, help="Show the matrix of windows of a convolution; ENTRY is its name."
 )
 @click.option("--one-based", is_flag=True, help="Count indices from 1, as the lectures do.")
-@click.option(
-    "--lang", "language", type=click.Choice(list(PHRASES)), default="en", show_default=True,
-    help="Language of the words.",
-)  # fmt: skip
+@language_option
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output form."
 )

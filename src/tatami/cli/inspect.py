@@ -143,7 +143,7 @@ def attribution_pictures(request: Request, methods: list[str]) -> Iterator[Pictu
         for name in methods
     }
     for name, values in maps.items():
-        title = f"{METHODS[name].title} for {request.asked}"
+        title = f"{METHODS[name].title.en} for {request.asked}"
         figure = attribution_figure(request.pixels[0], {name: values}, title, as_ink=request.as_ink)
         yield f"{name}.png", saved(figure)
     if len(maps) > 1:

@@ -1,6 +1,5 @@
 """``tatami lecture``: the lectures as walkthroughs, in the terminal or as a page."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,21 +7,19 @@ from pathlib import Path
 import click
 
 from tatami.cli.console import Console, colour_wanted
-from tatami.cli.options import data_option, json_option
+from tatami.cli.options import data_option, json_option, language_option
 from tatami.errors import SettingError
 from tatami.lectures import words
 from tatami.lectures.catalogue import CATALOGUE, open_lecture
 from tatami.lectures.layout import filled, width_of
-from tatami.lectures.walkthrough import LANGUAGES, Language, Lecture, Request
+from tatami.lectures.walkthrough import Language, Lecture, Request
 
 FALLBACK_WIDTH = 100
 
 
 @click.command(epilog="Example: tatami lecture ox --html ox.html")
 @click.argument("name", required=False)
-@click.option(
-    "--lang", type=click.Choice(LANGUAGES), help="English or Japanese; by default as the terminal is set."
-)
+@language_option
 @click.option("--all", "everything", is_flag=True, help="Print all steps at once, without waiting for Enter.")
 @click.option(
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
@@ -38,7 +35,7 @@ FALLBACK_WIDTH = 100
 @json_option
 def command(
     name: str | None,
-    lang: Language | None,
+    language: Language,
     everything: bool,
     page: Path | None,
     step: int | None,
@@ -52,7 +49,6 @@ def command(
     Without NAME the lectures are listed.
     """
     console = Console(machine=as_json)
-    language = lang or language_of_terminal()
     if name is None:
         show_list(console, language)
         return
@@ -70,14 +66,6 @@ def command(
         from tatami.lectures.as_json import lecture_json
 
         console.json(lecture_json(lecture, step))
-
-
-def language_of_terminal() -> Language:
-    """Return the language that the terminal is set to, English unless it is Japanese."""
-    setting = next(
-        (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), ""
-    )
-    return "ja" if setting.startswith("ja") else "en"
 
 
 def show_list(console: Console, language: Language) -> None:

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from tatami.errors import SettingError
+from tatami.inspect.phrases import LANGUAGES, Language
 
+LANGUAGE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
 F = TypeVar("F", bound=Callable[..., Any])
 
 backend_option = click.option("--backend", metavar="NAME", help="Backend that computes: reference or native.")
@@ -18,6 +20,21 @@ threads_option = click.option(
 )
 precision_option = click.option(
     "--precision", metavar="NAME", help="f32 (default), bf16 (native backend) or f64 (reference)."
+)
+
+
+def language_of_terminal() -> Language:
+    """Return the language that the terminal is set to, English unless it is Japanese."""
+    setting = next((os.environ[name] for name in LANGUAGE_VARIABLES if os.environ.get(name)), "")
+    return "ja" if setting.startswith("ja") else "en"
+
+
+language_option = click.option(
+    "--lang",
+    "language",
+    type=click.Choice(LANGUAGES),
+    default=language_of_terminal,
+    help="English or Japanese; by default as the terminal is set.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="End stdout with one JSON object; the rest goes to stderr."

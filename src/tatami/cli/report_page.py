@@ -7,7 +7,8 @@ import click
 
 from tatami.cli.console import Console
 from tatami.cli.evaluate import chosen_source
-from tatami.cli.options import channels_option, data_option, json_option, size_option
+from tatami.cli.options import channels_option, data_option, json_option, language_option, size_option
+from tatami.inspect.phrases import Language
 from tatami.training.run_folder import RunFolder
 
 PAGE = "report.html"
@@ -23,8 +24,11 @@ PAGE = "report.html"
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help=f"Where to write the page; {PAGE} in the run's folder by default.",
 )  # fmt: skip
+@language_option
 @json_option
-def command(run: Path, dataset: str | None, out: Path | None, as_json: bool, **options: Any) -> None:
+def command(
+    run: Path, dataset: str | None, out: Path | None, language: Language, as_json: bool, **options: Any
+) -> None:
     """Write everything about RUN into one HTML page that needs no network.
 
     Settings, learning curves, confusion, worst mistakes, calibration, the network as a diagram, its filters and
@@ -36,7 +40,7 @@ def command(run: Path, dataset: str | None, out: Path | None, as_json: bool, **o
     console = Console(machine=as_json)
     RunFolder.open(run)  # a path that is no run is told before anything is said about data
     source = chosen_source(run, dataset, options)
-    subject = Subject.of_run(run, source.load().test)
+    subject = Subject.of_run(run, source.load().test, language)
     path = subject.folder / PAGE if out is None else out
     write_report(path, subject, progress=lambda title: console.note(f"  {title}"))
     console.heading(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")

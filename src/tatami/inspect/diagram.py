@@ -9,6 +9,7 @@ from math import log2, prod
 from pathlib import Path
 
 from tatami.inspect.markup import Markup, element, together
+from tatami.inspect.phrases import Language, Text
 from tatami.layers.activations import Activation
 from tatami.network import INPUT, Network, Node, shape_text
 
@@ -17,6 +18,8 @@ BLOCK_MIDDLE = 62.0
 BOX_LEFT, BOX_WIDTH = 128.0, 300.0
 LANE = 16.0
 MARGIN = 14.0
+TITLE = Text("{}: {} layers, {:,} parameters", "{}: {} 層、パラメータ {:,} 個")
+PARAMETERS = Text("{:,} parameters", "パラメータ {:,}")
 # Mean width of a character of the small and the normal text.
 SMALL_CHARACTER, CHARACTER = 5.6, 6.9
 
@@ -58,8 +61,8 @@ class Edge:
     lane: int
 
 
-def network_diagram(network: Network) -> str:
-    """Return the drawing of a network as an SVG text.
+def network_diagram(network: Network, language: Language = "en") -> str:
+    """Return the drawing of a network as an SVG text, its words in a language.
 
     >>> import tatami
     >>> drawing = network_diagram(tatami.build("arai"))
@@ -71,11 +74,11 @@ def network_diagram(network: Network) -> str:
     lanes = 1 + max((edge.lane for edge in edges), default=-1)
     width = BOX_LEFT + BOX_WIDTH + MARGIN + lanes * LANE + (LANE if lanes else 0)
     height = ROW * len(rows) + 2 * MARGIN + 18
-    title = f"{network.name}: {len(network.nodes)} layers, {network.parameter_count:,} parameters"
+    title = TITLE.read(language).format(network.name, len(network.nodes), network.parameter_count)
     parts: list[Markup] = [element("title", title), element("style", Markup(STYLE))]
     parts.append(heading(title))
     parts.append(row_of_input(network))
-    parts += [row_of_layer(network, number) for number in range(1, len(rows))]
+    parts += [row_of_layer(network, number, language) for number in range(1, len(rows))]
     parts += [straight_arrow(number) for number in straight_rows(network)]
     parts += [bent_arrow(edge) for edge in edges]
     return element(
@@ -111,12 +114,12 @@ def row_of_input(network: Network) -> Markup:
     return row(0, network, network.input_shape, "plain", INPUT, "", "", "")
 
 
-def row_of_layer(network: Network, number: int) -> Markup:
+def row_of_layer(network: Network, number: int, language: Language) -> Markup:
     """Draw a layer."""
     node = network.nodes[number - 1]
     specs = network.parameter_specs.get(node.name, {})
     count = sum(prod(spec.shape) for spec in specs.values())
-    parameters = f"{count:,} parameters" if count else ""
+    parameters = PARAMETERS.read(language).format(count) if count else ""
     shape = network.shapes[node.name]
     kind = kind_of(network, node)
     return row(

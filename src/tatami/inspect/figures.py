@@ -6,7 +6,7 @@ into SVG that follows the page's light or dark colours.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tatami.inspect.colours import GREY as GREY_SCALE, INK_ON_PAPER, SIGNED, col
 from tatami.inspect.grids import filter_grid, picture, plane, tile
 from tatami.inspect.markup import Markup
 from tatami.inspect.methods import METHODS
+from tatami.inspect.phrases import Language, Text
 from tatami.inspect.pictures import BLUE, GREY, INK, ORANGE, PURPOSE, draw_pair, new_figure, shorten, styled
 from tatami.inspect.reliability import Calibration
 from tatami.training.history import History
@@ -25,6 +26,13 @@ from tatami.training.history import History
 SMALL = (4.6, 2.7)
 MOST_MAPS = 64
 MOST_LINES = 12
+LOSS, ACCURACY = Text("Loss", "損失"), Text("Accuracy in %", "正解率 (%)")
+LEARNING_RATE, EPOCH = Text("Learning rate", "学習率"), Text("epoch", "エポック")
+TRAINING, VALIDATION = Text("training", "訓練"), Text("validation", "検証")
+RIGHT, CALIBRATED = Text("right", "正解率"), Text("perfectly calibrated", "完全な較正")
+MEAN_CONFIDENCE, CONFIDENCE = Text("mean confidence", "平均の確信度"), Text("confidence in %", "確信度 (%)")
+ERROR_OF_CALIBRATION = Text("Right in %, error of calibration {:.1f} %", "正解率 (%)、較正誤差 {:.1f} %")
+ZERO, INPUT_IMAGE = Text("zero", "が 0"), Text("Input", "入力")
 # Colours of matplotlib's lines and texts -> what the page's style sheet calls them.
 PAGE_COLOURS = {
     INK: "var(--ink)",
@@ -92,7 +100,12 @@ def grid_figure(grid: NDArray[Any], scale: str, title: str) -> Any:
 
 
 def attribution_figure(
-    example: NDArray[Any], maps: Mapping[str, NDArray[Any]], title: str = "", *, as_ink: bool = False
+    example: NDArray[Any],
+    maps: Mapping[str, NDArray[Any]],
+    title: str = "",
+    *,
+    as_ink: bool = False,
+    language: Language = "en",
 ) -> Any:
     """Draw an example and heat maps over it, one for each method.
 
@@ -101,6 +114,7 @@ def attribution_figure(
         maps: name of a method of `METHODS` → map (*spatial).
         title: stands above the figure.
         as_ink: draw the example's large numbers dark, like ink on paper.
+        language: of the names of the methods.
     """
     shown = picture(example)
     columns = min(len(maps) + 1, 5)
@@ -111,12 +125,12 @@ def attribution_figure(
         for axes in panels:
             axes.set_axis_off()
         draw_example(panels[0], shown, as_ink=as_ink)
-        panels[0].set_title("Input", loc="center")
+        panels[0].set_title(INPUT_IMAGE.read(language), loc="center")
         for axes, (name, values) in zip(panels[1:], maps.items(), strict=False):
             axes.imshow(
                 heat_over(values, shown, signed=METHODS[name].signed, as_ink=as_ink), interpolation="nearest"
             )
-            axes.set_title(METHODS[name].title, loc="center")
+            axes.set_title(METHODS[name].title.read(language), loc="center")
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
@@ -146,54 +160,67 @@ def examples_figure(
     return figure
 
 
-def curves_figure(history: History, title: str = "") -> Any:
+def curves_figure(history: History, title: str = "", language: Language = "en") -> Any:
     """Draw loss, accuracy and learning rate over the epochs."""
     with styled():
         figure = new_figure(12, 3.4)
         loss, accuracy, rate = figure.subplots(1, 3)
-        draw_loss(loss, history)
-        draw_accuracy(accuracy, history)
-        draw_learning_rate(rate, history)
+        draw_loss(loss, history, language)
+        draw_accuracy(accuracy, history, language)
+        draw_learning_rate(rate, history, language)
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def loss_figure(history: History) -> Any:
+def loss_figure(history: History, language: Language = "en") -> Any:
     """Draw the loss over the epochs."""
-    with styled():
-        figure = new_figure(*SMALL)
-        draw_loss(figure.subplots(), history)
-    return figure
+    return small_figure(draw_loss, history, language)
 
 
-def accuracy_figure(history: History) -> Any:
+def accuracy_figure(history: History, language: Language = "en") -> Any:
     """Draw the accuracy over the epochs."""
-    with styled():
-        figure = new_figure(*SMALL)
-        draw_accuracy(figure.subplots(), history)
-    return figure
+    return small_figure(draw_accuracy, history, language)
 
 
-def learning_rate_figure(history: History) -> Any:
+def learning_rate_figure(history: History, language: Language = "en") -> Any:
     """Draw the learning rate at the end of every epoch."""
+    return small_figure(draw_learning_rate, history, language)
+
+
+def small_figure(draw: Callable[[Any, History, Language], None], history: History, language: Language) -> Any:
+    """Return one curve as a figure of its own."""
     with styled():
         figure = new_figure(*SMALL)
-        draw_learning_rate(figure.subplots(), history)
+        draw(figure.subplots(), history, language)
     return figure
 
 
-def draw_loss(axes: Any, history: History) -> None:
+def draw_loss(axes: Any, history: History, language: Language = "en") -> None:
     """Draw training and validation loss, on a logarithmic axis where they fall far."""
     losses = history.column("loss")
-    draw_pair(axes, history.column("epoch"), losses, history.column("validation_loss"))
+    draw_epochs(axes, history, losses, history.column("validation_loss"), language)
     positive = [value for value in losses if value > 0]
     if positive and max(positive) > 20 * min(positive):
         plain_logarithm(axes)
     else:
         axes.set_ylim(bottom=0)
-    axes.set_title("Loss")
+    axes.set_title(LOSS.read(language))
     axes.legend(loc="upper right")
+
+
+def draw_epochs(
+    axes: Any,
+    history: History,
+    training: Sequence[float],
+    validation: Sequence[float | None],
+    language: Language,
+) -> None:
+    """Draw a measured pair over the epochs, with its words in a language."""
+    draw_pair(axes, history.column("epoch"), training, validation)
+    for line, label in zip(axes.lines, (TRAINING, VALIDATION), strict=False):
+        line.set_label(label.read(language))
+    axes.set_xlabel(EPOCH.read(language))
 
 
 def plain_logarithm(axes: Any) -> None:
@@ -204,31 +231,33 @@ def plain_logarithm(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
-def draw_accuracy(axes: Any, history: History) -> None:
+def draw_accuracy(axes: Any, history: History, language: Language = "en") -> None:
     """Draw training and validation accuracy in percent."""
     validation = [None if value is None else 100 * value for value in history.column("validation_accuracy")]
     training = [100 * value for value in history.column("accuracy")]
-    draw_pair(axes, history.column("epoch"), training, validation)
-    axes.set_title("Accuracy in %")
+    draw_epochs(axes, history, training, validation, language)
+    axes.set_title(ACCURACY.read(language))
     axes.legend(loc="lower right")
 
 
-def draw_learning_rate(axes: Any, history: History) -> None:
+def draw_learning_rate(axes: Any, history: History, language: Language = "en") -> None:
     """Draw the learning rate."""
-    epochs = history.column("epoch")
-    draw_pair(axes, epochs, history.column("learning_rate"), [None] * len(epochs))
+    draw_epochs(axes, history, history.column("learning_rate"), [None] * len(history), language)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="plain", useOffset=False)
-    axes.set_title("Learning rate")
+    axes.set_title(LEARNING_RATE.read(language))
 
 
-def norms_figure(epochs: Sequence[int], norms: Mapping[str, NDArray[Any]], title: str) -> Any:
+def norms_figure(
+    epochs: Sequence[int], norms: Mapping[str, NDArray[Any]], title: str, language: Language = "en"
+) -> Any:
     """Draw norms over the epochs, a line for each weight, dark for the first layers and bright for the last.
 
     Args:
         epochs: at which the norms were taken.
         norms: name of a parameter → norms, as `tatami.training.growth.Growth.series` gives them.
         title: stands above the figure.
+        language: of the axis.
     """
     matplotlib = import_extra("matplotlib", "plot", PURPOSE)
     shown = {name: values for name, values in norms.items() if name.endswith(".weight")} or dict(norms)
@@ -244,13 +273,13 @@ def norms_figure(epochs: Sequence[int], norms: Mapping[str, NDArray[Any]], title
             )
         if all(np.all(shown[name] > 0) for name in names):
             plain_logarithm(axes)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(EPOCH.read(language))
         axes.set_title(title)
         figure.legend(loc="outside lower center", ncols=4, fontsize=7.5)
     return figure
 
 
-def calibration_figure(curve: Calibration) -> Any:
+def calibration_figure(curve: Calibration, language: Language = "en") -> Any:
     """Draw how often the model is right against how sure it is; the diagonal is a model that knows itself."""
     filled = curve.counts > 0
     middles = (curve.edges[:-1] + curve.edges[1:]) / 2
@@ -264,12 +293,14 @@ def calibration_figure(curve: Calibration) -> Any:
             94 * width,
             color=BLUE,
             alpha=0.75,
-            label="right",
+            label=RIGHT.read(language),
         )
-        axes.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
+        axes.plot(
+            [0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--", label=CALIBRATED.read(language)
+        )
         axes.plot(
             100 * curve.confidence[filled], 100 * curve.accuracy[filled], color=ORANGE, marker="o", markersize=3.5,
-            linestyle="none", label="mean confidence",
+            linestyle="none", label=MEAN_CONFIDENCE.read(language),
         )  # fmt: skip
         for middle, accuracy, count in zip(
             middles[filled], curve.accuracy[filled], curve.counts[filled], strict=True
@@ -280,8 +311,8 @@ def calibration_figure(curve: Calibration) -> Any:
             )  # fmt: skip
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 108)
-        axes.set_xlabel("confidence in %")
-        axes.set_title(f"Right in %, error of calibration {100 * curve.error:.1f} %")
+        axes.set_xlabel(CONFIDENCE.read(language))
+        axes.set_title(ERROR_OF_CALIBRATION.read(language).format(100 * curve.error))
         figure.legend(loc="outside lower center", ncols=3, fontsize=7.5)
     return figure
 
@@ -301,22 +332,22 @@ def histograms_figure(spreads: Mapping[str, Spread], title: str = "", columns: i
     return figure
 
 
-def spread_figure(name: str, spread: Spread) -> Any:
+def spread_figure(name: str, spread: Spread, language: Language = "en") -> Any:
     """Draw how the outputs of one layer are spread."""
     with styled():
         figure = new_figure(3.3, 1.9)
-        draw_spread(figure.subplots(), name, spread)
+        draw_spread(figure.subplots(), name, spread, language)
     return figure
 
 
-def draw_spread(axes: Any, name: str, spread: Spread) -> None:
+def draw_spread(axes: Any, name: str, spread: Spread, language: Language = "en") -> None:
     """Draw one histogram, its height the share of the outputs."""
     shares = 100 * spread.counts / max(1, int(spread.counts.sum()))
     axes.bar(spread.edges[:-1], shares, np.diff(spread.edges), align="edge", color=BLUE)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100 %"])
     axes.set_ylim(0, 110)
-    zeros = f", {100 * spread.zeros:.0f} % zero" if spread.zeros >= 0.005 else ""
+    zeros = f", {100 * spread.zeros:.0f} % {ZERO.read(language)}" if spread.zeros >= 0.005 else ""
     axes.set_title(f"{shorten(name, 14)}: {spread.mean:.2f} ± {spread.deviation:.2f}{zeros}", fontsize=9)
 
 
@@ -330,7 +361,7 @@ def figure_svg(figure: Any, label: str) -> Markup:
     matplotlib = import_extra("matplotlib", "plot", PURPOSE)
     buffer = io.StringIO()
     # A fixed salt and no date: the same figure gives the same text.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tatami"}):
+    with styled(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tatami"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     drawing = text[text.index("<svg") :]

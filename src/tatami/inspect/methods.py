@@ -11,6 +11,7 @@ from tatami.errors import unknown_name
 from tatami.inspect.class_activation import grad_cam
 from tatami.inspect.covering import occlusion
 from tatami.inspect.gradients import gradient_times_input, integrated_gradients, saliency, smooth_gradient
+from tatami.inspect.phrases import Text, same
 from tatami.inspect.rectified import deconvolution, guided_backpropagation
 from tatami.inspect.units import Target
 from tatami.network import Network, Parameters
@@ -28,62 +29,86 @@ class Method:
         needs_maps: whether it needs a convolution.
     """
 
-    title: str
+    title: Text
     function: Callable[..., NDArray[Any]]
     signed: bool
-    meaning: str
+    meaning: Text
     needs_maps: bool = False
 
 
 METHODS: dict[str, Method] = {
     "saliency": Method(
-        "Saliency",
+        Text("Saliency", "サリエンシー"),
         saliency,
         False,
-        "How much the class's score changes with each pixel, whatever the direction: max over channels of |∂S/∂x|.",
+        Text(
+            "How much the class's score changes with each pixel, whatever the direction: max over channels of |∂S/∂x|.",
+            "各画素が変わるとクラスのスコアがどれだけ変わるか (向きは問わない): チャンネルについての max |∂S/∂x|。",
+        ),
     ),
     "gradient-input": Method(
-        "Gradient × input",
+        Text("Gradient × input", "勾配 × 入力"),
         gradient_times_input,
         True,
-        "x · ∂S/∂x: what each pixel contributes as long as the network acts like a line.",
+        Text(
+            "x · ∂S/∂x: what each pixel contributes as long as the network acts like a line.",
+            "x · ∂S/∂x: ネットワークが直線のように働くとしたときの、各画素の寄与。",
+        ),
     ),
     "integrated-gradients": Method(
-        "Integrated gradients",
+        Text("Integrated gradients", "積分勾配"),
         integrated_gradients,
         True,
-        "The gradient collected on the way from an empty image. The contributions sum to the change of the score.",
+        Text(
+            "The gradient collected on the way from an empty image. The contributions sum to the change of the score.",
+            "空の画像からこの画像までの道に沿って勾配を集めたもの。寄与の和はスコアの変化になる。",
+        ),
     ),
     "smoothgrad": Method(
-        "SmoothGrad",
+        same("SmoothGrad"),
         smooth_gradient,
         False,
-        "The gradient averaged over noisy copies of the image; its magnitude is drawn.",
+        Text(
+            "The gradient averaged over noisy copies of the image; its magnitude is drawn.",
+            "雑音を加えた画像での勾配の平均。描くのはその大きさ。",
+        ),
     ),
     "guided": Method(
-        "Guided back-propagation",
+        Text("Guided back-propagation", "誘導逆伝播"),
         guided_backpropagation,
         True,
-        "A backward pass that keeps only what excites, at every ReLU. It traces edges, and says less about the class.",
+        Text(
+            "A backward pass that keeps only what excites, at every ReLU. It traces edges and says less of the class.",
+            "すべての ReLU で、興奮させるものだけを残す逆伝播。輪郭をなぞり、クラスについては多くを語らない。",
+        ),
     ),
     "deconvnet": Method(
-        "Deconvolution network",
+        Text("Deconvolution network", "デコンボリューション"),
         deconvolution,
         True,
-        "What the network rebuilds on the way back through its filters and pooling switches.",
+        Text(
+            "What the network rebuilds on the way back through its filters and pooling switches.",
+            "フィルタとプーリングのスイッチをさかのぼって、ネットワークが復元したもの。",
+        ),
     ),
     "grad-cam": Method(
-        "Grad-CAM",
+        same("Grad-CAM"),
         grad_cam,
         False,
-        "Where the last maps that tell places apart speak for the class.",
+        Text(
+            "Where the last maps that tell places apart speak for the class.",
+            "場所を区別できる最後の特徴マップのうち、どこがそのクラスを支持するか。",
+        ),
         needs_maps=True,
     ),
     "occlusion": Method(
-        "Occlusion",
+        Text("Occlusion", "遮蔽"),
         occlusion,
         True,
-        "How much the score falls when a patch is covered: red where covering hurts, blue where it helps.",
+        Text(
+            "How much the score falls when a patch is covered: red where covering hurts, blue where it helps.",
+            "一部を覆うとスコアがどれだけ下がるか: 赤は覆うと下がる所、青は上がる所。",
+        ),
     ),
 }
 

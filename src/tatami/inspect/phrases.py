@@ -1,11 +1,35 @@
 """The words of explanations, one table for each language."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from tatami.errors import unknown_name
 
 Language = Literal["en", "ja"]
+LANGUAGES: tuple[Language, ...] = ("en", "ja")
+
+
+@dataclass(frozen=True)
+class Text:
+    """The same text in English and in Japanese.
+
+    >>> Text("filter", "フィルタ").read("ja")
+    'フィルタ'
+    """
+
+    en: str
+    ja: str
+
+    def read(self, language: Language) -> str:
+        """Return the text in a language."""
+        return self.ja if language == "ja" else self.en
+
+
+def same(text: str) -> Text:
+    """Return a text that needs no translation, such as a symbol."""
+    return Text(text, text)
+
 
 ENGLISH: dict[str, str] = {
     # headings

@@ -7,37 +7,20 @@ differ, the step names the erratum that says why; the tests hold both to it.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tatami.errors import SettingError
+from tatami.inspect.phrases import (
+    LANGUAGES as LANGUAGES,
+    Language as Language,
+    Text as Text,
+    same as same,
+)
 
-Language = Literal["en", "ja"]
-LANGUAGES: tuple[Language, ...] = ("en", "ja")
 MOST_UPDATES = 200
-
-
-@dataclass(frozen=True)
-class Text:
-    """The same text in English and in Japanese.
-
-    >>> Text("filter", "フィルタ").read("ja")
-    'フィルタ'
-    """
-
-    en: str
-    ja: str
-
-    def read(self, language: Language) -> str:
-        """Return the text in a language."""
-        return self.ja if language == "ja" else self.en
-
-
-def same(text: str) -> Text:
-    """Return a text that needs no translation, such as a symbol."""
-    return Text(text, text)
 
 
 @dataclass(frozen=True)

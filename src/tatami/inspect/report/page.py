@@ -1,11 +1,13 @@
 """The page: its head, its contents and its sections."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from tatami import __version__
 from tatami.inspect.markup import Markup, element, together
+from tatami.inspect.phrases import Text
 from tatami.inspect.report.health import dead_section, histograms_section
 from tatami.inspect.report.insight import attributions_section, exciting_section, ideal_section, maps_section
 from tatami.inspect.report.results import (
@@ -23,29 +25,45 @@ from tatami.training.durable_files import write_durably
 # Nothing may be fetched and nothing may run: the page is complete, and says so to the browser.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
-SECTIONS: dict[str, tuple[str, Callable[[Subject], Markup | None]]] = {
-    "settings": ("Settings", settings_section),
-    "curves": ("Learning curves", curves_section),
-    "growth": ("Growth", growth_section),
-    "confusion": ("Confusion", confusion_section),
-    "worst": ("Worst mistakes", worst_section),
-    "calibration": ("Calibration", calibration_section),
-    "network": ("Network", diagram_section),
-    "filters": ("Filters", filters_section),
-    "maps": ("Feature maps", maps_section),
-    "attributions": ("Why this class?", attributions_section),
-    "exciting": ("What excites the units", exciting_section),
-    "ideal": ("Ideal images", ideal_section),
-    "histograms": ("Activations", histograms_section),
-    "dead": ("Dead units", dead_section),
-}
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        identity: where links to it lead.
+        title: stands above it and in the contents.
+        make: returns its inside, or None for a subject of which there is nothing to show.
+    """
+
+    identity: str
+    title: Text
+    make: Callable[[Subject], Markup | None]
+
+
+SECTIONS = (
+    Section("settings", Text("Settings", "設定"), settings_section),
+    Section("curves", Text("Learning curves", "学習曲線"), curves_section),
+    Section("growth", Text("Growth", "成長"), growth_section),
+    Section("confusion", Text("Confusion", "混同行列"), confusion_section),
+    Section("worst", Text("Worst mistakes", "最悪の間違い"), worst_section),
+    Section("calibration", Text("Calibration", "較正"), calibration_section),
+    Section("network", Text("Network", "ネットワーク"), diagram_section),
+    Section("filters", Text("Filters", "フィルタ"), filters_section),
+    Section("maps", Text("Feature maps", "特徴マップ"), maps_section),
+    Section("attributions", Text("Why this class?", "なぜこのクラスか"), attributions_section),
+    Section("exciting", Text("What excites the units", "ユニットを興奮させるもの"), exciting_section),
+    Section("ideal", Text("Ideal images", "理想の画像"), ideal_section),
+    Section("histograms", Text("Activations", "活性の分布"), histograms_section),
+    Section("dead", Text("Dead units", "死んだユニット"), dead_section),
+)
 
 
 def report_page(subject: Subject, progress: Callable[[str], None] | None = None) -> str:
     """Return the page of a run as HTML.
 
     Args:
-        subject: the run.
+        subject: the run, and the language of the words.
         progress: is told the title of each section before it is made.
 
     Raises:
@@ -53,13 +71,14 @@ def report_page(subject: Subject, progress: Callable[[str], None] | None = None)
     """
     sections: list[Markup] = []
     links: list[Markup] = []
-    for identity, (title, make) in SECTIONS.items():
+    for section in SECTIONS:
+        title = section.title.read(subject.language)
         if progress is not None:
             progress(title)
-        made = make(subject)
+        made = section.make(subject)
         if made is not None:
-            sections.append(made)
-            links.append(element("a", title, href=f"#{identity}"))
+            sections.append(element("section", element("h2", title), made, id=section.identity))
+            links.append(element("a", title, href=f"#{section.identity}"))
     name = f"{subject.test.name}, {subject.network.name}"
     head = element(
         "head",
@@ -67,32 +86,36 @@ def report_page(subject: Subject, progress: Callable[[str], None] | None = None)
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", http_equiv="Content-Security-Policy", content=POLICY),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", f"Tatami report: {name}"),
+        element("title", subject.say(f"Tatami report: {name}", f"Tatami レポート: {name}")),
         element("style", Markup(style_sheet())),
+    )
+    made_by = subject.say(
+        f"Made by Tatami {__version__} from {subject.folder.name}. This file needs no network.",
+        f"{subject.folder.name} から Tatami {__version__} が作成。このファイルはネットワークを必要としない。",
     )
     body = element(
         "body",
         header(subject, name),
-        element("nav", together(links), aria_label="Sections"),
+        element("nav", together(links), aria_label=subject.say("Sections", "目次")),
         element("main", together(sections)),
-        element(
-            "footer", f"Made by Tatami {__version__} from {subject.folder.name}. This file needs no network."
-        ),
+        element("footer", made_by),
     )
-    return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"
+    return "<!DOCTYPE html>\n" + element("html", head, body, lang=subject.language) + "\n"
 
 
 def header(subject: Subject, name: str) -> Markup:
     """Return the head of the page: what it is about, and the numbers that are asked for first."""
     evaluation, history = subject.evaluation, subject.checkpoint.history
+    say = subject.say
+    right, of = f"{evaluation.correct:,}", f"{len(evaluation.labels):,}"
     numbers = {
-        "accuracy": f"{100 * evaluation.accuracy:.2f} %",
-        "right": f"{evaluation.correct:,} of {len(evaluation.labels):,}",
-        "loss": f"{evaluation.loss:.4f}",
-        "parameters": f"{subject.network.parameter_count:,}",
-        "training": f"{history.seconds:.1f} s"
+        say("accuracy", "正解率"): f"{100 * evaluation.accuracy:.2f} %",
+        say("right", "正解"): say(f"{right} of {of}", f"{right} / {of}"),
+        say("loss", "損失"): f"{evaluation.loss:.4f}",
+        say("parameters", "パラメータ"): f"{subject.network.parameter_count:,}",
+        say("training", "学習時間"): say(f"{history.seconds:.1f} s", f"{history.seconds:.1f} 秒")
         if history.seconds < 120
-        else f"{history.seconds / 60:.1f} min",
+        else say(f"{history.seconds / 60:.1f} min", f"{history.seconds / 60:.1f} 分"),
     }
     tiles = [
         element("div", element("b", value), element("span", title), class_="tile")

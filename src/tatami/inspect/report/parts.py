@@ -11,15 +11,9 @@ from tatami.inspect.grids import picture
 from tatami.inspect.markup import Child, Markup, element, together
 
 
-def section(identity: str, title: str, introduction: str, *children: Child) -> Markup:
-    """Return a section with its heading and a sentence on what one sees."""
-    return element(
-        "section",
-        element("h2", title),
-        element("p", introduction, class_="intro"),
-        together(children),
-        id=identity,
-    )
+def introduced(introduction: str, *children: Child) -> Markup:
+    """Return the inside of a section: a sentence on what one sees, and what there is to see."""
+    return together([element("p", introduction, class_="intro"), *children])
 
 
 def definitions(values: Mapping[str, str]) -> Markup:

@@ -21,8 +21,8 @@ from tatami.inspect.report.parts import (
     gallery,
     grid_image,
     image,
+    introduced,
     scrolling,
-    section,
     table,
 )
 from tatami.inspect.report.subject import Subject
@@ -38,29 +38,44 @@ def settings_section(subject: Subject) -> Markup:
     """Return how the run was made."""
     settings = subject.checkpoint.settings
     augmentation = settings.augmentation
+    say = subject.say
+    data, images = subject.checkpoint.data.get("name", subject.test.name), f"{len(subject.test):,}"
+    parameters = f"{subject.network.parameter_count:,}"
+    done, share = len(subject.checkpoint.history), f"{100 * settings.validation:g} %"
     values = {
-        "Data": f"{subject.checkpoint.data.get('name', subject.test.name)}, {len(subject.test):,} test images",
-        "Network": f"{subject.network.name}, {subject.network.parameter_count:,} parameters",
-        "Preprocessing": type(subject.model.preprocessing).__name__,
-        "Loss": described(settings.loss.to_json()),
-        "Optimiser": described(settings.optimizer.to_json()),
-        "Schedule": described(settings.schedule.to_json()),
-        "Epochs": f"{len(subject.checkpoint.history)} of {settings.epochs}, batches of {settings.batch_size}",
-        "Validation": f"{100 * settings.validation:g} % of the training images"
+        say("Data", "データ"): say(f"{data}, {images} test images", f"{data}、テスト画像 {images} 枚"),
+        say("Network", "ネットワーク"): say(
+            f"{subject.network.name}, {parameters} parameters",
+            f"{subject.network.name}、パラメータ {parameters} 個",
+        ),
+        say("Preprocessing", "前処理"): type(subject.model.preprocessing).__name__,
+        say("Loss", "損失"): described(settings.loss.to_json()),
+        say("Optimiser", "オプティマイザ"): described(settings.optimizer.to_json()),
+        say("Schedule", "学習率の計画"): described(settings.schedule.to_json()),
+        say("Epochs", "エポック"): say(
+            f"{done} of {settings.epochs}, batches of {settings.batch_size}",
+            f"{settings.epochs} のうち {done}、バッチの大きさ {settings.batch_size}",
+        ),
+        say("Validation", "検証"): say(f"{share} of the training images", f"訓練画像の {share}")
         if settings.validation
         else "",
-        "Augmentation": ", ".join(type(step).__name__ for step in augmentation.steps) if augmentation else "",
-        "Clipping": f"gradient norm at most {settings.clip:g}" if settings.clip else "",
-        "Seed": str(settings.seed),
-        "Computed by": f"{settings.backend}, {settings.precision}",
-        "Weights": subject.model.weights_sha256[:16] + "…",
+        say("Augmentation", "データ拡張"): ", ".join(type(step).__name__ for step in augmentation.steps)
+        if augmentation
+        else "",
+        say("Clipping", "勾配の制限"): say(
+            f"gradient norm at most {settings.clip:g}", f"ノルムは {settings.clip:g} 以下"
+        )
+        if settings.clip
+        else "",
+        say("Seed", "シード"): str(settings.seed),
+        say("Computed by", "計算"): f"{settings.backend}, {settings.precision}",
+        say("Weights", "重み"): subject.model.weights_sha256[:16] + "…",
     }
-    return section(
-        "settings",
-        "Settings",
+    introduction = say(
         "How this run was made; the seed makes it come out the same again.",
-        definitions(values),
+        "この実行の条件。同じシードなら同じ結果になる。",
     )
+    return introduced(introduction, definitions(values))
 
 
 def described(values: Mapping[str, Any]) -> str:
@@ -87,17 +102,23 @@ def curves_section(subject: Subject) -> Markup | None:
     if not len(history):
         return None
     best = history.best_epoch
+    say, language = subject.say, subject.language
     used = (
-        f"The model is the one of epoch {best}, which had the lowest validation loss."
+        say(
+            f"The model is the one of epoch {best}, which had the lowest validation loss.",
+            f"モデルは、検証の損失が最も小さかったエポック {best} のもの。",
+        )
         if best is not None
-        else "The model is the one of the last epoch."
+        else say("The model is the one of the last epoch.", "モデルは最後のエポックのもの。")
     )
     figures = [
-        figure_svg(loss_figure(history), "Loss over the epochs"),
-        figure_svg(accuracy_figure(history), "Accuracy over the epochs"),
-        figure_svg(learning_rate_figure(history), "Learning rate over the epochs"),
+        figure_svg(loss_figure(history, language), say("Loss over the epochs", "損失の推移")),
+        figure_svg(accuracy_figure(history, language), say("Accuracy over the epochs", "正解率の推移")),
+        figure_svg(
+            learning_rate_figure(history, language), say("Learning rate over the epochs", "学習率の推移")
+        ),
     ]
-    return section("curves", "Learning curves", used, element("div", together(figures), class_="charts"))
+    return introduced(used, element("div", together(figures), class_="charts"))
 
 
 def growth_section(subject: Subject) -> Markup | None:
@@ -105,40 +126,52 @@ def growth_section(subject: Subject) -> Markup | None:
     growth = subject.growth
     if len(growth.epochs) < 2:
         return None
+    say = subject.say
     charts = [
-        figure_svg(norms_figure(growth.epochs, growth.series(group), title), f"{title} over the epochs")
-        for group, title in ((WEIGHTS, "Norm of the weights"), (GRADIENTS, "Norm of the gradients"))
+        figure_svg(norms_figure(growth.epochs, growth.series(group), title, subject.language), title)
+        for group, title in (
+            (WEIGHTS, say("Norm of the weights", "重みのノルム")),
+            (GRADIENTS, say("Norm of the gradients", "勾配のノルム")),
+        )
     ]
     parts: list[Markup] = [element("div", together(charts), class_="charts")]
     for name, values in growth.series(FILTERS).items():
         strip, moments = filter_strip(values)
         epochs = ", ".join(str(growth.epochs[moment]) for moment in moments)
-        caption = f"{name}: {values.shape[1]} filters (rows) after epoch {epochs} (columns)"
-        parts.append(captioned(grid_image(strip, f"filters of {name} over the epochs"), caption, "film"))
-    introduction = (
+        caption = say(
+            f"{name}: {values.shape[1]} filters (rows) after epoch {epochs} (columns)",
+            f"{name}: フィルタ {values.shape[1]} 枚 (行)、エポック {epochs} の後 (列)",
+        )
+        label = say(f"filters of {name} over the epochs", f"{name} のフィルタの推移")
+        parts.append(captioned(grid_image(strip, label), caption, "film"))
+    introduction = say(
         "How each layer's weights moved away from their initial values, which epoch 0 shows, and how large the "
         "gradients of the loss were, always on the same batch. Gradients that differ by powers of ten between layers "
-        "vanish or explode."
+        "vanish or explode.",
+        "各層の重みが初期値 (エポック 0) からどう動いたか。また、いつも同じバッチで測った損失の勾配の大きさ。"
+        "層の間で何桁も違う勾配は、消失または爆発している。",
     )
-    return section("growth", "Growth", introduction, parts)
+    return introduced(introduction, parts)
 
 
 def confusion_section(subject: Subject) -> Markup:
     """Return which classes are taken for which."""
-    evaluation = subject.evaluation
+    evaluation, say = subject.evaluation, subject.say
     pairs = most_confused(evaluation.confusion, subject.class_names, MOST_PAIRS)
     parts = []
     if len(subject.class_names) <= MOST_CLASSES:
         parts.append(confusion_table(subject))
     if pairs:
         rows = [(pair.true_class, pair.predicted_class, f"{pair.count:,}", f"{pair.of:,}") for pair in pairs]
-        listed = table(("true", "seen as", "times", "of"), rows, left=(0, 1))
-        parts.append(element("div", element("h3", "Most confused"), listed))
-    introduction = (
-        f"{evaluation.correct:,} of {len(evaluation.labels):,} test images are classified correctly. "
-        f"Rows are true classes, columns what the model saw."
+        header = (say("true", "正解"), say("seen as", "判断"), say("times", "回数"), say("of", "全体"))
+        listed = table(header, rows, left=(0, 1))
+        parts.append(element("div", element("h3", say("Most confused", "最も多い取り違え")), listed))
+    right, of = f"{evaluation.correct:,}", f"{len(evaluation.labels):,}"
+    introduction = say(
+        f"{right} of {of} test images are classified correctly. Rows are true classes, columns what the model saw.",
+        f"テスト画像 {of} 枚のうち {right} 枚を正しく分類した。行は正解のクラス、列はモデルの判断。",
     )
-    return section("confusion", "Confusion", introduction, element("div", parts, class_="beside"))
+    return introduced(introduction, element("div", parts, class_="beside"))
 
 
 def confusion_table(subject: Subject) -> Markup:
@@ -157,7 +190,7 @@ def confusion_table(subject: Subject) -> Markup:
         cells.append(element("td", f"{100 * int(counts[label]) / total:.0f} %", class_="share"))
         rows.append(element("tr", cells))
     names = [element("th", name, scope="col") for name in subject.class_names]
-    head = element("tr", element("th", ""), names, element("th", "right", scope="col"))
+    head = element("tr", element("th", ""), names, element("th", subject.say("right", "正解率"), scope="col"))
     return scrolling(element("table", element("thead", head), element("tbody", rows), class_="confusion"))
 
 
@@ -166,34 +199,43 @@ def calibration_section(subject: Subject) -> Markup | None:
     if not subject.gives_probabilities:
         return None
     curve = calibration(subject.evaluation.probabilities, subject.evaluation.labels)
-    introduction = (
+    introduction = subject.say(
         "Of the images of which the model is 70 to 80 % sure, 70 to 80 % should be right. Bars below the diagonal: it "
-        "is too sure of itself; the numbers count the images."
+        "is too sure of itself; the numbers count the images.",
+        "確信度が 70 から 80 % の画像は、70 から 80 % が正解のはずである。棒が対角線より低ければ、モデルは自信過剰。"
+        "数字は画像の枚数。",
     )
-    figure = figure_svg(calibration_figure(curve), "Share of right answers against confidence")
-    return section("calibration", "Calibration", introduction, element("div", figure, class_="charts"))
+    label = subject.say("Share of right answers against confidence", "確信度に対する正解の割合")
+    figure = figure_svg(calibration_figure(curve, subject.language), label)
+    return introduced(introduction, element("div", figure, class_="charts"))
 
 
 def worst_section(subject: Subject) -> Markup:
     """Return the images whose true class got the lowest probability."""
-    evaluation = subject.evaluation
+    evaluation, say = subject.evaluation, subject.say
     figures = []
     for number in evaluation.worst(WORST):
         true, seen = int(evaluation.labels[number]), int(evaluation.predicted[number])
+        saw, was = subject.class_names[seen], subject.class_names[true]
+        verdict = say(f"seen as {saw}:", f"判断 {saw}:")
         texts = [
-            element(
-                "b", f"seen as {subject.class_names[seen]}:", class_="wrong" if true != seen else "right"
-            ),
+            element("b", verdict, class_="wrong" if true != seen else "right"),
             element("span", f" {score(subject, number, seen)}"),
             element("br"),
-            f"is {subject.class_names[true]}: {score(subject, number, true)}",
+            say(f"is {was}:", f"正解 {was}:") + f" {score(subject, number, true)}",
         ]
         pixels = subject.picture_of(int(number))
-        figures.append(captioned(image(pixels, f"test image {number}"), texts))
-    introduction = "The test images whose true class got the least, the worst first."
+        figures.append(captioned(image(pixels, subject.image_name(int(number))), texts))
+    introduction = say(
+        "The test images whose true class got the least, the worst first.",
+        "正解のクラスの値が最も小さかったテスト画像を、悪い順に並べる。",
+    )
     if evaluation.correct == len(evaluation.labels):
-        introduction = "There are no mistakes. These are the test images of which the model was least sure."
-    return section("worst", "Worst mistakes", introduction, gallery(figures))
+        introduction = say(
+            "There are no mistakes. These are the test images of which the model was least sure.",
+            "間違いはない。モデルが最も迷ったテスト画像を並べる。",
+        )
+    return introduced(introduction, gallery(figures))
 
 
 def score(subject: Subject, number: int, label: int) -> str:

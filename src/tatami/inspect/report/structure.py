@@ -7,7 +7,7 @@ from tatami.inspect.diagram import network_diagram
 from tatami.inspect.filter_banks import filters, layers_with_filters
 from tatami.inspect.grids import MOST_CHANNELS, MOST_FILTERS, MOST_ROWS, filter_grid, picture, tile
 from tatami.inspect.markup import Markup, element
-from tatami.inspect.report.parts import captioned, gallery, grid_image, image, scrolling, section, table
+from tatami.inspect.report.parts import captioned, gallery, grid_image, image, introduced, scrolling, table
 from tatami.inspect.report.subject import Subject
 from tatami.layers import Convolution
 from tatami.network import shape_text
@@ -30,14 +30,26 @@ def diagram_section(subject: Subject) -> Markup:
         )
         for row in network.summary_rows()
     ]
-    header = ("layer", "type", "settings", "output", "parameters", "multiply-adds", "receptive field")
-    introduction = (
-        f"{len(network.nodes)} layers, {network.parameter_count:,} parameters, {network.multiply_adds:,} multiply-adds "
-        f"for an image. Blocks grow with the size of the maps (height) and their number (width)."
+    header = (
+        subject.say("layer", "層"),
+        subject.say("type", "種類"),
+        subject.say("settings", "設定"),
+        subject.say("output", "出力"),
+        subject.say("parameters", "パラメータ"),
+        subject.say("multiply-adds", "積和"),
+        subject.say("receptive field", "受容野"),
     )
-    details = element("details", element("summary", "As a table"), table(header, rows, left=(0, 1, 2)))
-    drawing = scrolling(Markup(network_diagram(network)))
-    return section("network", "Network", introduction, drawing, details)
+    layers, parameters, adds = len(network.nodes), network.parameter_count, network.multiply_adds
+    introduction = subject.say(
+        f"{layers} layers, {parameters:,} parameters, {adds:,} multiply-adds for an image. Blocks grow with the size "
+        f"of the maps (height) and their number (width).",
+        f"{layers} 層、パラメータ {parameters:,} 個、画像1枚あたりの積和 {adds:,} 回。"
+        f"箱の高さは特徴マップの大きさ、幅はその枚数を表す。",
+    )
+    summary = element("summary", subject.say("As a table", "表で見る"))
+    details = element("details", summary, table(header, rows, left=(0, 1, 2)))
+    drawing = scrolling(Markup(network_diagram(network, subject.language)))
+    return introduced(introduction, drawing, details)
 
 
 def filters_section(subject: Subject) -> Markup | None:
@@ -46,25 +58,32 @@ def filters_section(subject: Subject) -> Markup | None:
     figures = []
     for name in layers_with_filters(network)[:MOST_LAYERS]:
         values = filters(network, subject.parameters, name)
+        label = subject.say(f"filters of {name}", f"{name} のフィルタ")
         if isinstance(network[name], Convolution) and values.ndim == 4 and values.shape[1] == 3:
-            text = (
-                f"{name}: {count_of(len(values), MOST_ROWS)} filters over red, green and blue; grey is zero"
+            count = count_of(subject, len(values), MOST_ROWS)
+            text = subject.say(
+                f"{name}: {count} filters over red, green and blue; grey is zero",
+                f"{name}: フィルタ {count} 枚。赤、緑、青への重みで、灰色が 0",
             )
-            figures.append(captioned(image(colour_filters(values), f"filters of {name}"), text))
+            figures.append(captioned(image(colour_filters(values), label), text))
         elif isinstance(network[name], Convolution):
-            figures.append(
-                captioned(
-                    grid_image(filter_grid(values), f"filters of {name}"), caption_of(name, values.shape)
-                )
-            )
+            text = caption_of(subject, name, values.shape)
+            figures.append(captioned(grid_image(filter_grid(values), label), text))
         elif values.shape[1:] == network.input_shape and values.ndim > 2:
             templates = np.stack([as_plane(one) for one in values[:MOST_ROWS]])
-            text = f"{name}: what each of {count_of(len(values), MOST_ROWS)} units looks for in the input"
-            figures.append(captioned(grid_image(tile(templates), f"weights of {name}"), text))
+            count = count_of(subject, len(values), MOST_ROWS)
+            text = subject.say(
+                f"{name}: what each of {count} units looks for in the input",
+                f"{name}: ユニット {count} 個のそれぞれが入力に探すもの",
+            )
+            figures.append(captioned(grid_image(tile(templates), label), text))
     if not figures:
         return None
-    introduction = "Each filter divided by its largest magnitude: red is positive, blue negative, white zero."
-    return section("filters", "Filters", introduction, gallery(figures, "gallery large"))
+    introduction = subject.say(
+        "Each filter divided by its largest magnitude: red is positive, blue negative, white zero.",
+        "フィルタごとに絶対値の最大で割ってある: 赤が正、青が負、白が 0。",
+    )
+    return introduced(introduction, gallery(figures, "gallery large"))
 
 
 def as_plane(
@@ -75,19 +94,22 @@ def as_plane(
     return shown.mean(axis=2) if shown.ndim == 3 else shown
 
 
-def caption_of(name: str, shape: tuple[int, ...]) -> str:
+def caption_of(subject: Subject, name: str, shape: tuple[int, ...]) -> str:
     """Say which filters are shown."""
     size = shape_text(shape[2:]).replace("x", "×")
     if shape[1] == 1:
-        return f"{name}: {count_of(shape[0], MOST_ROWS)} filters of {size}"
-    rows, columns = count_of(shape[0], MOST_FILTERS), count_of(shape[1], MOST_CHANNELS)
-    return f"{name}: {rows} filters of {size} (rows) over {columns} channels (columns)"
+        count = count_of(subject, shape[0], MOST_ROWS)
+        return subject.say(f"{name}: {count} filters of {size}", f"{name}: {size} のフィルタ {count} 枚")
+    rows = count_of(subject, shape[0], MOST_FILTERS)
+    columns = count_of(subject, shape[1], MOST_CHANNELS)
+    return subject.say(
+        f"{name}: {rows} filters of {size} (rows) over {columns} channels (columns)",
+        f"{name}: {size} のフィルタ {rows} 枚 (行)、チャンネル {columns} 個 (列)",
+    )
 
 
-def count_of(count: int, most: int) -> str:
-    """Say how many of how many are shown.
-
-    >>> count_of(8, 16), count_of(64, 16)
-    ('8', 'the first 16 of 64')
-    """
-    return f"{count}" if count <= most else f"the first {most} of {count}"
+def count_of(subject: Subject, count: int, most: int) -> str:
+    """Say how many of how many are shown: 8, the first 16 of 64."""
+    if count <= most:
+        return f"{count}"
+    return subject.say(f"the first {most} of {count}", f"{count} のうち最初の {most}")

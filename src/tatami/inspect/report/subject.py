@@ -1,6 +1,5 @@
 """What a report is about: a run, its model, and what the model does with the test images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from tatami.data import Dataset
 from tatami.inspect.colours import as_image
 from tatami.inspect.grids import picture
+from tatami.inspect.phrases import Language, Text
 from tatami.losses import SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
 from tatami.training.checkpoint import Checkpoint, load_checkpoint
@@ -35,6 +35,7 @@ class Subject:
         checkpoint: the end of the run, with history and settings.
         test: the images to test on, raw.
         evaluation: the model measured on them.
+        language: of the words on the page.
     """
 
     folder: Path
@@ -42,9 +43,10 @@ class Subject:
     checkpoint: Checkpoint
     test: Dataset
     evaluation: Evaluation
+    language: Language = "en"
 
     @classmethod
-    def of_run(cls, path: Path, test: Dataset) -> "Subject":
+    def of_run(cls, path: Path, test: Dataset, language: Language = "en") -> "Subject":
         """Open a run and measure its model on the test images.
 
         Raises:
@@ -54,7 +56,11 @@ class Subject:
         folder = RunFolder.open(path)
         model = load_model(folder.path)
         last = folder.last if folder.last.exists() else folder.model_file()
-        return cls(folder.path, model, load_checkpoint(last), test, model.evaluate(test))
+        return cls(folder.path, model, load_checkpoint(last), test, model.evaluate(test), language)
+
+    def say(self, english: str, japanese: str) -> str:
+        """Return what is said in the language of the page."""
+        return Text(english, japanese).read(self.language)
 
     @property
     def network(self) -> Network:
@@ -118,13 +124,16 @@ class Subject:
         limits = (min(0.0, float(self.test.images[number].min())), self.test.format.maximum)
         return as_image(picture(self.test.images[number]), as_ink=self.as_ink, limits=limits)
 
+    def image_name(self, number: int) -> str:
+        """Return what a test image is called."""
+        return self.say(f"Test image {number}", f"テスト画像 {number}")
+
     def caption(self, number: int) -> str:
         """Say what an image is and what the model saw."""
         true = self.class_names[self.evaluation.labels[number]]
         seen = self.class_names[self.evaluation.predicted[number]]
         certainty = float(self.evaluation.probabilities[number].max())
-        sure = f", {100 * certainty:.0f} % sure" if self.gives_probabilities else ""
-        return f"{true}, seen as {seen}{sure}" if true != seen else f"{true}{sure}"
-
-
-Section = Callable[[Subject], Any]
+        percent = f"{100 * certainty:.0f} %"
+        sure = self.say(f", {percent} sure", f"、確信度 {percent}") if self.gives_probabilities else ""
+        mistaken = self.say(f", seen as {seen}", f" を {seen} と判断")
+        return f"{true}{mistaken if true != seen else ''}{sure}"
