@@ -22,7 +22,7 @@ from tatami import (
     check_gradients,
 )
 from tatami.errors import SettingError, ShapeError
-from tatami.layers.recurrent import GateBias
+from tatami.layers.cells import GateBias
 
 CELLS = {RNN: torch.nn.RNN, LSTM: torch.nn.LSTM, GRU: torch.nn.GRU}
 cells = st.sampled_from([RNN, LSTM, GRU])

@@ -6,17 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tatami.backends.base import Array, Backend
-from tatami.geometry import Shape
-from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
+from tatami.layers.base import Backward, Context, Forward, LayerParameters, SameShape
 
 
 @dataclass(frozen=True)
-class Activation(Layer, abstract=True):
+class Activation(SameShape, abstract=True):
     """Base of the activations without parameters: a function and its derivative."""
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the input's shape."""
-        return only_input(self, input_shapes)
 
     @abstractmethod
     def function(self, ops: Backend, x: Array) -> Array:
@@ -122,7 +117,7 @@ class ReLU(Activation):
 
 
 @dataclass(frozen=True)
-class Softmax(Layer):
+class Softmax(SameShape):
     """y(k) = e^x(k) / Σ_j e^x(j), over the channels (axis 1): positive numbers that sum to 1.
 
     For classification leave it out and train with `SoftmaxCrossEntropy`, which contains it.
@@ -130,10 +125,6 @@ class Softmax(Layer):
     """
 
     kind: ClassVar[str] = "softmax"
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the input's shape."""
-        return only_input(self, input_shapes)
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context

@@ -114,6 +114,15 @@ class Layer(Described, family="layer", abstract=True):
         return ""
 
 
+@dataclass(frozen=True)
+class SameShape(Layer, abstract=True):
+    """Base of the layers whose output has the shape of their one input."""
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        """Return the input's shape."""
+        return only_input(self, input_shapes)
+
+
 def only_input(layer: Layer, input_shapes: tuple[Shape, ...]) -> Shape:
     """Return the one input shape of a layer that takes a single input."""
     if len(input_shapes) != 1:

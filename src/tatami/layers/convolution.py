@@ -1,5 +1,7 @@
-"""The convolutional layer."""
+"""The convolutional layer, and what all layers share that slide windows over their input."""
 
+import dataclasses
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -10,10 +12,62 @@ from tatami.description import plain
 from tatami.geometry import Geometry, Padding, PerAxis, Shape, by_axis
 from tatami.initializers import He, Initializer, ParameterSpec, Zeros
 from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
+from tatami.layers.weights import bias_gradient, weight_and_bias, with_bias
+
+WINDOW_SETTINGS = ("stride", "padding", "output_padding", "dilation", "groups", "bias")
 
 
 @dataclass(frozen=True)
-class Convolution(Layer):
+class Sliding(Layer, abstract=True):
+    """Base of the layers that slide one window over their input and sum up products at every position."""
+
+    @abstractmethod
+    def window(self, *input_shapes: Shape) -> Geometry:
+        """Return the geometry for an input of that shape."""
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        """Return (K, *output_size)."""
+        return self.window(*input_shapes).output_shape
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        """Return K·OH·OW·C/groups·FH·FW."""
+        return self.window(*input_shapes).multiply_adds
+
+
+@dataclass(frozen=True)
+class SlidingFilters(Sliding, abstract=True):
+    """Base of the layers that slide K filters.
+
+    Args:
+        filters: K, number of output channels.
+        kernel: taps of the window, one number or one for each axis.
+        stride: step of the window.
+        padding: 'valid' (none), 'same', a number, one for each axis, or (before, after) pairs.
+        dilation: distance between taps.
+    """
+
+    filters: int
+    kernel: PerAxis
+    stride: PerAxis = 1
+    padding: Padding = "valid"
+    dilation: PerAxis = 1
+
+    def geometry(self, input_shapes: tuple[Shape, ...], filters: int, groups: int = 1) -> Geometry:
+        """Return the geometry of this window with so many filters in so many groups."""
+        return Geometry.of(
+            only_input(self, input_shapes),
+            self.kernel,
+            filters=filters,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=groups,
+            layer=self.label,
+        )
+
+
+@dataclass(frozen=True)
+class Convolution(SlidingFilters):
     """Slide K learned filters over the input and add a bias to each map.
 
     u(k, i, j) = Σ_c Σ_μ Σ_ν F(k, c, μ, ν) x(c, s·i + d·μ - p, s·j + d·ν - p) + b(k), indices from 0, with stride s,
@@ -39,11 +93,6 @@ class Convolution(Layer):
     Source: Arai §3.2 and §3.3; the sum is a cross-correlation, as in every framework.
     """
 
-    filters: int
-    kernel: PerAxis
-    stride: PerAxis = 1
-    padding: Padding = "valid"
-    dilation: PerAxis = 1
     groups: int = 1
     bias: bool = True
     weight_initializer: Initializer = field(default_factory=He)
@@ -52,20 +101,7 @@ class Convolution(Layer):
 
     def window(self, *input_shapes: Shape) -> Geometry:
         """Return the geometry for an input of that shape."""
-        return Geometry.of(
-            only_input(self, input_shapes),
-            self.kernel,
-            filters=self.filters,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            layer=self.label,
-        )
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return (K, *output_size)."""
-        return self.window(*input_shapes).output_shape
+        return self.geometry(input_shapes, self.filters, self.groups)
 
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return weight (K, C / groups, *kernel) and bias (K,)."""
@@ -73,10 +109,7 @@ class Convolution(Layer):
         taps = prod(geometry.kernel)
         fan_in = geometry.channels // geometry.groups * taps
         fan_out = geometry.filters // geometry.groups * taps
-        specs = {"weight": ParameterSpec(geometry.weight_shape, self.weight_initializer, fan_in, fan_out)}
-        if self.bias:
-            specs["bias"] = ParameterSpec((self.filters,), self.bias_initializer, fan_in, fan_out)
-        return specs
+        return weight_and_bias(self, geometry.weight_shape, (self.filters,), fan_in, fan_out)
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
@@ -84,9 +117,7 @@ class Convolution(Layer):
         """Return u = F ⋆ x + b."""
         (x,) = inputs
         geometry = self.window(x.shape[1:])
-        u = ops.correlate(x, parameters["weight"], geometry)
-        if self.bias:
-            u = u + along_channels(ops, parameters["bias"], u)
+        u = with_bias(ops, ops.correlate(x, parameters["weight"], geometry), parameters)
         return Forward(u, saved={"x": x})
 
     def backward(
@@ -101,27 +132,21 @@ class Convolution(Layer):
         x = saved["x"]
         geometry = self.window(x.shape[1:])
         gradients = {"weight": ops.correlate_weight_gradient(x, dy, geometry)}
-        if self.bias:
-            gradients["bias"] = ops.xp.sum(dy, axis=(0, *range(2, dy.ndim)))
+        gradients |= bias_gradient(ops, dy, parameters)
         return Backward((ops.correlate_input_gradient(dy, parameters["weight"], geometry),), gradients)
-
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        """Return K·OH·OW·C/groups·FH·FW."""
-        return self.window(*input_shapes).multiply_adds
 
     def settings(self) -> str:
         """Return the settings that differ from the defaults."""
-        kernel = self.kernel if isinstance(self.kernel, int) else by_axis(tuple(self.kernel))
-        parts = [f"{self.filters} filters {kernel}"]
-        defaults = {"stride": 1, "padding": "valid", "dilation": 1, "groups": 1, "bias": True}
-        parts += [
-            f"{name} {plain(getattr(self, name))}"
-            for name, default in defaults.items()
-            if getattr(self, name) != default
-        ]
-        return ", ".join(parts)
+        return f"{self.filters} filters {window_text(self, self.kernel)}"
 
 
-def along_channels(ops: Backend, values: Array, like: Array) -> Array:
-    """Shape (C,) values so that they broadcast over (N, C, *spatial)."""
-    return ops.xp.reshape(values, (1, -1, *(1,) * (like.ndim - 2)))
+def window_text(layer: Layer, kernel: PerAxis) -> str:
+    """Print the kernel, and what else is said of the window where it differs from the layer's defaults."""
+    parts = [str(kernel) if isinstance(kernel, int) else by_axis(tuple(kernel))]
+    defaults = {entry.name: entry.default for entry in dataclasses.fields(layer)}
+    parts += [
+        f"{name} {plain(getattr(layer, name))}"
+        for name in WINDOW_SETTINGS
+        if name in defaults and getattr(layer, name) != defaults[name]
+    ]
+    return ", ".join(parts)

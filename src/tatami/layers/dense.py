@@ -10,10 +10,41 @@ from tatami.errors import ShapeError
 from tatami.geometry import Shape, check_positive
 from tatami.initializers import He, Initializer, ParameterSpec, Zeros
 from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
+from tatami.layers.weights import bias_gradient, weight_and_bias, with_bias
 
 
 @dataclass(frozen=True)
-class Dense(Layer):
+class FullyConnected(Layer, abstract=True):
+    """Base of the layers in which every unit sums over all inputs.
+
+    Args:
+        units: number of outputs.
+    """
+
+    units: int
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        """Return (units,)."""
+        shape = only_input(self, input_shapes)
+        if len(shape) != 1:
+            raise ShapeError(
+                f"{self.label}: expected a flat input (features,), got {shape}; put a Flatten before it"
+            )
+        check_positive((self.units,), "units", self.label)
+        return (self.units,)
+
+    def sees_everything(self) -> bool:
+        """Every output sees every input."""
+        return True
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        """Return units · features."""
+        (features,) = only_input(self, input_shapes)
+        return self.units * features
+
+
+@dataclass(frozen=True)
+class Dense(FullyConnected):
     """Connect every input to every output: u(k) = Σ_i W(k, i) x(i) + b(k).
 
     Args:
@@ -28,40 +59,22 @@ class Dense(Layer):
     Source: Arai §3.2, third layer; gradients §3.3.
     """
 
-    units: int
     bias: bool = True
     weight_initializer: Initializer = field(default_factory=He)
     bias_initializer: Initializer = field(default_factory=Zeros)
     kind: ClassVar[str] = "dense"
 
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return (units,)."""
-        shape = only_input(self, input_shapes)
-        if len(shape) != 1:
-            raise ShapeError(
-                f"{self.label}: expected a flat input (features,), got {shape}; put a Flatten before it"
-            )
-        check_positive((self.units,), "units", self.label)
-        return (self.units,)
-
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return weight (units, features) and bias (units,)."""
         (features,) = only_input(self, input_shapes)
-        specs = {
-            "weight": ParameterSpec((self.units, features), self.weight_initializer, features, self.units)
-        }
-        if self.bias:
-            specs["bias"] = ParameterSpec((self.units,), self.bias_initializer, features, self.units)
-        return specs
+        return weight_and_bias(self, (self.units, features), (self.units,), features, self.units)
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
     ) -> Forward:
         """Return u = x Wᵀ + b for every row x."""
         (x,) = inputs
-        u = ops.matmul(x, parameters["weight"].T)
-        if self.bias:
-            u = u + parameters["bias"]
+        u = with_bias(ops, ops.matmul(x, parameters["weight"].T), parameters)
         return Forward(u, saved={"x": x})
 
     def backward(
@@ -71,19 +84,8 @@ class Dense(Layer):
 
         dx = dy W, dweight = dyᵀ x (Arai: δ(k)·v(i), summed over the batch), dbias = Σ_n dy.
         """
-        gradients = {"weight": ops.matmul(dy.T, saved["x"])}
-        if self.bias:
-            gradients["bias"] = ops.xp.sum(dy, axis=0)
+        gradients = {"weight": ops.matmul(dy.T, saved["x"])} | bias_gradient(ops, dy, parameters)
         return Backward((ops.matmul(dy, parameters["weight"]),), gradients)
-
-    def sees_everything(self) -> bool:
-        """Every output sees every input."""
-        return True
-
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        """Return units · features."""
-        (features,) = only_input(self, input_shapes)
-        return self.units * features
 
     def settings(self) -> str:
         """Return the number of units."""

@@ -1,7 +1,8 @@
-"""Noise against over-fitting: units, maps or connections that are left out at random while training."""
+"""Noise against over-fitting: units or maps that are left out at random while training, or disturbed."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -9,17 +10,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.backends.base import Array, Backend
-from tatami.errors import SettingError, ShapeError
-from tatami.geometry import Shape, check_positive
-from tatami.initializers import He, Initializer, ParameterSpec, Zeros
-from tatami.layers.activations import Activation, Identity
-from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
+from tatami.errors import SettingError
+from tatami.geometry import Shape
+from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, SameShape
 from tatami.layers.checks import require_number
 from tatami.random import RandomKey
 
 
 @dataclass(frozen=True)
-class Dropout(Layer):
+class Masked(SameShape, abstract=True):
+    """Base of the layers that leave out units while training, and scale the rest: y = mask·x / (1 - ratio).
+
+    Args:
+        ratio: probability of dropping, 0 ≤ ratio < 1.
+    """
+
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the ratio."""
+        super().__post_init__()
+        check_ratio(self, self.ratio)
+
+    @abstractmethod
+    def kept(self, key: RandomKey, shape: Shape) -> NDArray[np.bool_]:
+        """Draw what is kept of an input (N, C, *spatial): a mask that broadcasts over it."""
+
+    def forward(
+        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
+    ) -> Forward:
+        """Return mask·x / (1 - ratio) while training, else x."""
+        (x,) = inputs
+        if not context.training or self.ratio == 0:
+            return Forward(x)
+        scale = scaled_mask(ops, self.kept(context.key, x.shape), self.ratio, x)
+        return Forward(x * scale, saved={"scale": scale})
+
+    def backward(
+        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
+    ) -> Backward:
+        """Return dx of ``y = scale * x``: scale * dy, with the same mask."""
+        return Backward((dy * saved["scale"] if "scale" in saved else dy,))
+
+    def settings(self) -> str:
+        """Return the ratio."""
+        return f"ratio {self.ratio:g}"
+
+
+@dataclass(frozen=True)
+class Dropout(Masked):
     """Set each unit to zero with probability ``ratio`` while training, and scale the rest by 1/(1 - ratio).
 
     y = mask·x / (1 - ratio), mask 1 with probability 1 - ratio; at prediction y = x. The expected output is x in
@@ -40,46 +79,22 @@ class Dropout(Layer):
     (Srivastava et al., 2014). Arai's `Backward` forgets the mask in δ; here it is applied.
     """
 
-    ratio: float = 0.5
     exact: bool = False
     kind: ClassVar[str] = "dropout"
 
-    def __post_init__(self) -> None:
-        """Check the ratio."""
-        super().__post_init__()
-        check_ratio(self, self.ratio)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the input's shape."""
-        return only_input(self, input_shapes)
-
-    def forward(
-        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
-    ) -> Forward:
-        """Return mask·x / (1 - ratio) while training, else x."""
-        (x,) = inputs
-        if not context.training or self.ratio == 0:
-            return Forward(x)
+    def kept(self, key: RandomKey, shape: Shape) -> NDArray[np.bool_]:
+        """Draw for every unit, or an exact number of them."""
         if self.exact:
-            kept = exact_mask(context.key, self.name, x.shape, self.ratio)
-        else:
-            kept = context.key.keep_mask(self.name, x.shape, self.ratio)
-        scale = scaled_mask(ops, kept, self.ratio, x)
-        return Forward(x * scale, saved={"scale": scale})
-
-    def backward(
-        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
-    ) -> Backward:
-        """Return dx of ``y = scale * x``: scale * dy, with the same mask."""
-        return Backward((dy * saved["scale"] if "scale" in saved else dy,))
+            return exact_mask(key, self.name, shape, self.ratio)
+        return key.keep_mask(self.name, shape, self.ratio)
 
     def settings(self) -> str:
-        """Return the ratio."""
-        return f"ratio {self.ratio:g}" + (", exact count" if self.exact else "")
+        """Return the ratio, and whether the number is exact."""
+        return super().settings() + (", exact count" if self.exact else "")
 
 
 @dataclass(frozen=True)
-class ChannelDropout(Layer):
+class ChannelDropout(Masked):
     """Dropout of whole maps: every channel of every example is dropped or kept as one.
 
     Neighbouring positions of a map say nearly the same, so dropping single positions hides little; dropping the map
@@ -94,42 +109,15 @@ class ChannelDropout(Layer):
     Source: Tompson et al. (2015), 'SpatialDropout'; PyTorch's Dropout1d, 2d and 3d.
     """
 
-    ratio: float = 0.5
     kind: ClassVar[str] = "channel_dropout"
 
-    def __post_init__(self) -> None:
-        """Check the ratio."""
-        super().__post_init__()
-        check_ratio(self, self.ratio)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the input's shape."""
-        return only_input(self, input_shapes)
-
-    def forward(
-        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
-    ) -> Forward:
-        """Return mask·x / (1 - ratio) while training, else x."""
-        (x,) = inputs
-        if not context.training or self.ratio == 0:
-            return Forward(x)
-        maps = (*x.shape[:2], *(1,) * (x.ndim - 2))
-        scale = scaled_mask(ops, context.key.keep_mask(self.name, maps, self.ratio), self.ratio, x)
-        return Forward(x * scale, saved={"scale": scale})
-
-    def backward(
-        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
-    ) -> Backward:
-        """Return dx of ``y = scale * x``: scale * dy, with the same mask."""
-        return Backward((dy * saved["scale"] if "scale" in saved else dy,))
-
-    def settings(self) -> str:
-        """Return the ratio."""
-        return f"ratio {self.ratio:g}"
+    def kept(self, key: RandomKey, shape: Shape) -> NDArray[np.bool_]:
+        """Draw for every map of every example."""
+        return key.keep_mask(self.name, (*shape[:2], *(1,) * (len(shape) - 2)), self.ratio)
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Layer):
+class GaussianNoise(SameShape):
     """Add normal noise while training: y = x + σ·z, z standard normal; at prediction y = x.
 
     In front of an autoencoder it makes the denoising one.
@@ -151,10 +139,6 @@ class GaussianNoise(Layer):
         super().__post_init__()
         require_number(self, "std", at_least=0)
 
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the input's shape."""
-        return only_input(self, input_shapes)
-
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
     ) -> Forward:
@@ -173,152 +157,6 @@ class GaussianNoise(Layer):
     def settings(self) -> str:
         """Return σ."""
         return f"std {self.std:g}"
-
-
-@dataclass(frozen=True)
-class DropConnect(Layer):
-    """A dense layer that loses connections, not units, while training: y = f((M ∘ W)x / (1 - ratio) + b).
-
-    M has the shape of W, 1 with probability 1 - ratio and else 0, and is drawn anew for every mini-batch. With M random
-    each u(k) = Σ_i M(k,i) W(k,i) x(i) / (1 - ratio) + b(k) has
-
-        mean      μ(k) = Σ_i W(k,i) x(i) + b(k)
-        variance  σ²(k) = ratio / (1 - ratio) · Σ_i W(k,i)² x(i)² .
-
-    At prediction the rule is y = f(μ), or, with ``samples`` above 0, the mean of f(μ + σ·z) over that many standard
-    normal z: the sum of many independent terms is nearly normal, and f of the mean is not the mean of f.
-
-    Args:
-        units: number of outputs.
-        ratio: probability of dropping a connection, 0 ≤ ratio < 1.
-        activation: f, part of the layer because the inference rule averages behind it.
-        samples: Z, normal draws at prediction; 0 takes f of the mean.
-        bias: whether to add b(k); it is never dropped.
-        weight_initializer: initial value of the weight (units, features); He by default.
-        bias_initializer: initial value of the bias (units,); zeros by default.
-
-    >>> DropConnect(100, 0.5).output_shape((3136,))
-    (100,)
-
-    Source: History, 'Dropconnect' (M of the shape of W, drawn for each mini-batch, half of the connections, the average
-    at prediction); Wan, Zeiler, Zhang, LeCun, Fergus (2013). Changed: they draw a mask for every example, which needs
-    the weights once for each.
-    """
-
-    units: int
-    ratio: float = 0.5
-    activation: Activation = field(default_factory=Identity)
-    samples: int = 0
-    bias: bool = True
-    weight_initializer: Initializer = field(default_factory=He)
-    bias_initializer: Initializer = field(default_factory=Zeros)
-    kind: ClassVar[str] = "drop_connect"
-
-    def __post_init__(self) -> None:
-        """Check the ratio and the number of samples."""
-        super().__post_init__()
-        check_ratio(self, self.ratio)
-        require_number(self, "samples", at_least=0)
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return (units,)."""
-        shape = only_input(self, input_shapes)
-        if len(shape) != 1:
-            raise ShapeError(
-                f"{self.label}: expected a flat input (features,), got {shape}; put a Flatten before it"
-            )
-        check_positive((self.units,), "units", self.label)
-        return (self.units,)
-
-    def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
-        """Return weight (units, features) and bias (units,)."""
-        (features,) = only_input(self, input_shapes)
-        specs = {
-            "weight": ParameterSpec((self.units, features), self.weight_initializer, features, self.units)
-        }
-        if self.bias:
-            specs["bias"] = ParameterSpec((self.units,), self.bias_initializer, features, self.units)
-        return specs
-
-    def forward(
-        self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
-    ) -> Forward:
-        """Return f of the sums over the connections that are kept, or by the inference rule."""
-        (x,) = inputs
-        weight = parameters["weight"]
-        if context.training and self.ratio > 0:
-            kept = context.key.keep_mask(self.name, weight.shape, self.ratio)
-            scale = scaled_mask(ops, kept, self.ratio, x)
-            return self.activate(ops, self.sums(ops, x, weight * scale, parameters), {"x": x, "scale": scale})
-        mean = self.sums(ops, x, weight, parameters)
-        if self.samples == 0 or self.ratio == 0:
-            return self.activate(ops, mean, {"x": x})
-        variance = self.ratio / (1 - self.ratio) * ops.matmul(x * x, (weight * weight).T)
-        deviation = ops.xp.sqrt(variance)
-        # One z for all examples: a prediction must not depend on which others share its batch.
-        shape = (self.samples, 1, self.units)
-        noise = normal_like(ops, context.key, self.name, ops.xp.zeros(shape, dtype=x.dtype))
-        forward = self.activate(
-            ops, mean + deviation * noise, {"x": x, "deviation": deviation, "noise": noise}
-        )
-        return Forward(ops.xp.mean(forward.output, axis=0), saved=forward.saved)
-
-    def sums(self, ops: Backend, x: Array, weight: Array, parameters: LayerParameters) -> Array:
-        """Return u = x Wᵀ + b."""
-        u = ops.matmul(x, weight.T)
-        return u + parameters["bias"] if self.bias else u
-
-    def activate(self, ops: Backend, u: Array, saved: dict[str, Array]) -> Forward:
-        """Return f(u), and keep both."""
-        y = self.activation.function(ops, u)
-        return Forward(y, saved={**saved, "u": u, "y": y})
-
-    def backward(
-        self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
-    ) -> Backward:
-        """Return the gradients of ``u = x @ (scale * weight).T + bias``, ``y = f(u)``.
-
-        du = f′(u)·dy, dx = du (scale ∘ W), dweight = scale ∘ (duᵀ x), dbias = Σ_n du. Behind the average over samples
-        u_z = μ + σ z each gets dy / Z, so that dμ = Σ_z du_z and dσ = Σ_z z·du_z; and from σ² = c Σ W² x² follow
-        dσ² = dσ / 2σ, dx += 2c·x (dσ² W²), dweight += 2c·W (dσ²ᵀ x²).
-        """
-        x, weight = saved["x"], parameters["weight"]
-        slope = self.activation.derivative(ops, saved["u"], saved["y"])
-        scale = saved.get("scale", 1.0)
-        du = ops.xp.sum(slope * dy, axis=0) / self.samples if "noise" in saved else slope * dy
-        dx = ops.matmul(du, weight * scale)
-        dweight = ops.matmul(du.T, x) * scale
-        if "noise" in saved:
-            deviation = saved["deviation"]
-            ddeviation = ops.xp.sum(slope * dy * saved["noise"], axis=0) / self.samples
-            # Where nothing varies, σ has no derivative; we take 0.
-            safe = ops.xp.where(deviation > 0, deviation, ops.xp.ones_like(deviation))
-            dvariance = ops.xp.where(deviation > 0, ddeviation / (2 * safe), ops.xp.zeros_like(deviation))
-            factor = 2 * self.ratio / (1 - self.ratio)
-            dx = dx + factor * x * ops.matmul(dvariance, weight * weight)
-            dweight = dweight + factor * weight * ops.matmul(dvariance.T, x * x)
-        gradients = {"weight": dweight}
-        if self.bias:
-            gradients["bias"] = ops.xp.sum(du, axis=0)
-        return Backward((dx,), gradients)
-
-    def sees_everything(self) -> bool:
-        """Every output sees every input."""
-        return True
-
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        """Return units · features."""
-        (features,) = only_input(self, input_shapes)
-        return self.units * features
-
-    def settings(self) -> str:
-        """Return units, ratio, activation and inference rule."""
-        parts = [f"{self.units} units", f"ratio {self.ratio:g}"]
-        if not isinstance(self.activation, Identity):
-            parts.append(type(self.activation).__name__)
-        if self.samples:
-            parts.append(f"{self.samples} samples")
-        return ", ".join(parts)
 
 
 def check_ratio(layer: Layer, ratio: float) -> None:

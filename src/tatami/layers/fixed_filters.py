@@ -13,6 +13,7 @@ from tatami.description import nested_tuple
 from tatami.errors import SettingError, ShapeError
 from tatami.geometry import Geometry, Padding, PerAxis, Shape, by_axis, check_positive
 from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
+from tatami.layers.convolution import Sliding
 from tatami.layers.windows import add_tap_views, tap_views
 
 SOBEL = (
@@ -51,7 +52,7 @@ def gabor_filters(orientations: int, size: int, wavelength: float = 4.0, width: 
 
 
 @dataclass(frozen=True)
-class FilterBank(Layer):
+class FilterBank(Sliding):
     """Convolve every channel with each of M fixed filters; nothing is learned.
 
     y(c·M + m, i) = Σ_μ F(m, μ) x(c, s·i + μ - p)
@@ -105,10 +106,6 @@ class FilterBank(Layer):
             layer=self.label,
         )
 
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return (C·M, *output_size)."""
-        return self.window(*input_shapes).output_shape
-
     def weight(self, ops: Backend, geometry: Geometry, dtype: Any) -> Array:
         """Return the filters once for each channel: (C·M, 1, *kernel)."""
         weight = np.tile(self.kernels()[:, np.newaxis], (geometry.channels, 1, *(1,) * geometry.rank))
@@ -128,10 +125,6 @@ class FilterBank(Layer):
         """Return dx of ``y = correlate(x, filters)``; the filters stay."""
         geometry = self.window(saved["x"].shape[1:])
         return Backward((ops.correlate_input_gradient(dy, self.weight(ops, geometry, dy.dtype), geometry),))
-
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        """Return those of the convolution."""
-        return self.window(*input_shapes).multiply_adds
 
     def settings(self) -> str:
         """Return number and size of the filters."""

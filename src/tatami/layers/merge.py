@@ -13,14 +13,8 @@ from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameter
 
 
 @dataclass(frozen=True)
-class Add(Layer):
-    """y = x₁ + x₂ + …, all of the same shape (the skip connection of residual networks).
-
-    >>> Add().output_shape((8, 4, 4), (8, 4, 4))
-    (8, 4, 4)
-    """
-
-    kind: ClassVar[str] = "add"
+class EntryByEntry(Layer, abstract=True):
+    """Base of the layers that join inputs of one shape, entry by entry."""
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         """Return the common shape."""
@@ -31,11 +25,22 @@ class Add(Layer):
             )
         return input_shapes[0]
 
+
+@dataclass(frozen=True)
+class Add(EntryByEntry):
+    """y = x₁ + x₂ + …, all of the same shape (the skip connection of residual networks).
+
+    >>> Add().output_shape((8, 4, 4), (8, 4, 4))
+    (8, 4, 4)
+    """
+
+    kind: ClassVar[str] = "add"
+
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
     ) -> Forward:
         """Return the sum."""
-        return Forward(reduce(add, inputs), saved={f"x{number}": x for number, x in enumerate(inputs)})
+        return Forward(reduce(add, inputs), saved=numbered(inputs))
 
     def backward(
         self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
@@ -66,8 +71,7 @@ class Concatenate(Layer):
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
     ) -> Forward:
         """Return the inputs one behind the other."""
-        saved = {f"x{number}": x for number, x in enumerate(inputs)}
-        return Forward(ops.xp.concat(inputs, axis=1), saved=saved)
+        return Forward(ops.xp.concat(inputs, axis=1), saved=numbered(inputs))
 
     def backward(
         self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
@@ -82,7 +86,7 @@ class Concatenate(Layer):
 
 
 @dataclass(frozen=True)
-class Multiply(Layer):
+class Multiply(EntryByEntry):
     """y = x₁ · x₂ · …, entry by entry, all of the same shape: a gate, if one of them is a sigmoid.
 
     >>> Multiply().output_shape((8, 4, 4), (8, 4, 4))
@@ -91,20 +95,11 @@ class Multiply(Layer):
 
     kind: ClassVar[str] = "multiply"
 
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the common shape."""
-        require_several(self, input_shapes)
-        if len(set(input_shapes)) != 1:
-            raise ShapeError(
-                f"{self.label}: all inputs must have one shape, got {', '.join(map(str, input_shapes))}"
-            )
-        return input_shapes[0]
-
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
     ) -> Forward:
         """Return the product."""
-        return Forward(reduce(mul, inputs), saved={f"x{number}": x for number, x in enumerate(inputs)})
+        return Forward(reduce(mul, inputs), saved=numbered(inputs))
 
     def backward(
         self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
@@ -120,3 +115,8 @@ def require_several(layer: Layer, input_shapes: tuple[Shape, ...]) -> None:
     """Raise unless the layer joins at least two inputs."""
     if len(input_shapes) < 2:
         raise ShapeError(f"{layer.label}: joins two or more inputs, got {len(input_shapes)}")
+
+
+def numbered(inputs: tuple[Array, ...]) -> dict[str, Array]:
+    """Return the inputs under the names that backward asks for: x0, x1 and so on."""
+    return {f"x{number}": x for number, x in enumerate(inputs)}

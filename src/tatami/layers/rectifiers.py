@@ -10,9 +10,10 @@ from tatami.errors import SettingError, ShapeError
 from tatami.geometry import Geometry, PerAxis, Shape, check_positive, per_axis
 from tatami.initializers import Constant, He, Initializer, ParameterSpec, Zeros
 from tatami.layers.activations import Activation
-from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
+from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, SameShape, only_input
 from tatami.layers.checks import require_number
-from tatami.layers.convolution import along_channels
+from tatami.layers.convolution import Sliding
+from tatami.layers.weights import along_channels, bias_gradient, with_bias
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -51,7 +52,7 @@ class LeakyReLU(Activation):
 
 
 @dataclass(frozen=True)
-class PReLU(Layer):
+class PReLU(SameShape):
     """Leaky ReLU whose slope is learned: y = x where x > 0, else a(c)·x, one a for each channel or one for all.
 
     Args:
@@ -67,10 +68,6 @@ class PReLU(Layer):
     shared: bool = False
     slope_initializer: Initializer = field(default_factory=lambda: Constant(0.25))
     kind: ClassVar[str] = "prelu"
-
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the input's shape."""
-        return only_input(self, input_shapes)
 
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return slope (C,) or (1,)."""
@@ -199,7 +196,7 @@ class HardSigmoid(Activation):
 
 
 @dataclass(frozen=True)
-class FReLU(Layer):
+class FReLU(Sliding):
     """The funnel: y = max(x, T(x)), T a learned filter over the neighbourhood, one for each channel.
 
     T(x)(c, i) = Σ_μ F(c, μ) x(c, i + μ - p) + b(c), a depthwise convolution with 'same' padding. Where ReLU asks 'is
@@ -232,10 +229,6 @@ class FReLU(Layer):
             )
         return Geometry.of(shape, taps, filters=shape[0], padding="same", groups=shape[0], layer=self.label)
 
-    def output_shape(self, *input_shapes: Shape) -> Shape:
-        """Return the input's shape."""
-        return self.window(*input_shapes).output_shape
-
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return weight (C, 1, *kernel) and bias (C,)."""
         geometry = self.window(*input_shapes)
@@ -251,7 +244,7 @@ class FReLU(Layer):
         """Return max(x, T(x)); where both are equal, x counts as the winner."""
         (x,) = inputs
         funnel = ops.correlate(x, parameters["weight"], self.window(x.shape[1:]))
-        funnel = funnel + along_channels(ops, parameters["bias"], funnel)
+        funnel = with_bias(ops, funnel, parameters)
         return Forward(ops.xp.maximum(x, funnel), saved={"x": x, "x_won": x >= funnel})
 
     def backward(
@@ -264,15 +257,9 @@ class FReLU(Layer):
         dfunnel = ops.xp.where(x_won, nothing, dy)
         dx = ops.xp.where(x_won, dy, nothing)
         dx = dx + ops.correlate_input_gradient(dfunnel, parameters["weight"], geometry)
-        gradients = {
-            "weight": ops.correlate_weight_gradient(x, dfunnel, geometry),
-            "bias": ops.xp.sum(dfunnel, axis=(0, *range(2, dy.ndim))),
-        }
+        gradients = {"weight": ops.correlate_weight_gradient(x, dfunnel, geometry)}
+        gradients |= bias_gradient(ops, dfunnel, parameters)
         return Backward((dx,), gradients)
-
-    def multiply_adds(self, *input_shapes: Shape) -> int:
-        """Return those of T."""
-        return self.window(*input_shapes).multiply_adds
 
     def settings(self) -> str:
         """Return the kernel."""

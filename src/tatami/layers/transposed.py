@@ -6,21 +6,20 @@ from math import prod
 from typing import ClassVar
 
 from tatami.backends.base import Array, Backend
-from tatami.description import plain
 from tatami.errors import SettingError, ShapeError
 from tatami.geometry import (
     Geometry,
     Padding,
     PerAxis,
     Shape,
-    by_axis,
     check_positive,
     per_axis,
     resolve_padding,
 )
 from tatami.initializers import He, Initializer, ParameterSpec, Zeros
 from tatami.layers.base import Backward, Context, Forward, Layer, LayerParameters, only_input
-from tatami.layers.convolution import along_channels
+from tatami.layers.convolution import window_text
+from tatami.layers.weights import bias_gradient, weight_and_bias, with_bias
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,7 @@ class TransposedConvolution(Layer):
         stamps = max(1, taps // prod(geometry.stride))
         fan_in = geometry.filters // geometry.groups * stamps
         fan_out = geometry.channels // geometry.groups * taps
-        specs = {"weight": ParameterSpec(geometry.weight_shape, self.weight_initializer, fan_in, fan_out)}
-        if self.bias:
-            specs["bias"] = ParameterSpec((self.filters,), self.bias_initializer, fan_in, fan_out)
-        return specs
+        return weight_and_bias(self, geometry.weight_shape, (self.filters,), fan_in, fan_out)
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
@@ -137,9 +133,7 @@ class TransposedConvolution(Layer):
         """Return the stamps' sum + b: the input gradient of the mirrored convolution, with x in dy's place."""
         (x,) = inputs
         y = ops.correlate_input_gradient(x, parameters["weight"], self.mirrored(x.shape[1:]))
-        if self.bias:
-            y = y + along_channels(ops, parameters["bias"], y)
-        return Forward(y, saved={"x": x})
+        return Forward(with_bias(ops, y, parameters), saved={"x": x})
 
     def backward(
         self, ops: Backend, dy: Array, saved: Mapping[str, Array], parameters: LayerParameters
@@ -152,8 +146,7 @@ class TransposedConvolution(Layer):
         x = saved["x"]
         geometry = self.mirrored(x.shape[1:])
         gradients = {"weight": ops.correlate_weight_gradient(dy, x, geometry)}
-        if self.bias:
-            gradients["bias"] = ops.xp.sum(dy, axis=(0, *range(2, dy.ndim)))
+        gradients |= bias_gradient(ops, dy, parameters)
         return Backward((ops.correlate(dy, parameters["weight"], geometry),), gradients)
 
     def multiply_adds(self, *input_shapes: Shape) -> int:
@@ -162,19 +155,4 @@ class TransposedConvolution(Layer):
 
     def settings(self) -> str:
         """Return the settings that differ from the defaults."""
-        kernel = self.kernel if isinstance(self.kernel, int) else by_axis(tuple(self.kernel))
-        defaults = {
-            "stride": 1,
-            "padding": "valid",
-            "output_padding": 0,
-            "dilation": 1,
-            "groups": 1,
-            "bias": True,
-        }
-        parts = [f"{self.filters} filters {kernel}"]
-        parts += [
-            f"{name} {plain(getattr(self, name))}"
-            for name, default in defaults.items()
-            if getattr(self, name) != default
-        ]
-        return ", ".join(parts)
+        return f"{self.filters} filters {window_text(self, self.kernel)}"

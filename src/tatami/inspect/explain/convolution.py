@@ -19,8 +19,10 @@ from tatami.inspect.explain.windows import (
 )
 from tatami.inspect.explanation import Derivation, Index, Note, Reference
 from tatami.inspect.expression import Expression, Formula, Padding, Product, Sum
-from tatami.layers.connectivity import LocallyConnected, SeparableConvolution, TableConvolution
 from tatami.layers.convolution import Convolution
+from tatami.layers.locally_connected import LocallyConnected
+from tatami.layers.separable import SeparableConvolution
+from tatami.layers.table import TableConvolution
 from tatami.layers.transposed import TransposedConvolution
 
 Refer = Callable[[Index], Expression]

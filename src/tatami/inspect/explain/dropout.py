@@ -9,7 +9,8 @@ from tatami.inspect.explain.activations import FORMULAS, elementwise, settings_o
 from tatami.inspect.explain.base import DELTA, LayerExplainer, View, copied, explains
 from tatami.inspect.explanation import Derivation, Index, Note, Reference
 from tatami.inspect.expression import Applied, Expression, Formula, Number, Product, Sum, quotient
-from tatami.layers.dropout import ChannelDropout, DropConnect, Dropout, GaussianNoise
+from tatami.layers.drop_connect import DropConnect
+from tatami.layers.dropout import ChannelDropout, Dropout, GaussianNoise
 
 
 @explains(Dropout, ChannelDropout)

@@ -20,13 +20,13 @@ from tatami.inspect.expression import (
     root,
     square,
 )
-from tatami.layers.normalization import (
-    BatchNormalization,
+from tatami.layers.example_normalization import (
     GroupNormalization,
     InstanceNormalization,
     LayerNormalization,
-    LocalResponseNormalization,
 )
+from tatami.layers.local_response import LocalResponseNormalization
+from tatami.layers.normalization import BatchNormalization
 
 
 class StandardisingExplainer(LayerExplainer):

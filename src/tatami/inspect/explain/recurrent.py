@@ -23,7 +23,7 @@ from tatami.inspect.expression import (
     difference,
     square,
 )
-from tatami.layers.recurrent import GRU, LSTM, RNN
+from tatami.layers.cells import GRU, LSTM, RNN
 from tatami.layers.smooth_activations import sigmoid
 
 
