@@ -6,15 +6,9 @@
 
 from tatami.losses.autoencoding import EvidenceBound, SparseReconstruction
 from tatami.losses.base import Loss, Objective, Reduction, check_labels, one_hot
-from tatami.losses.classification import (
-    BinaryCrossEntropy,
-    Dice,
-    Focal,
-    Hinge,
-    KLDivergence,
-    SoftmaxCrossEntropy,
-    WeightedCrossEntropy,
-)
+from tatami.losses.cross_entropy import Focal, SoftmaxCrossEntropy, WeightedCrossEntropy
+from tatami.losses.distributions import BinaryCrossEntropy, KLDivergence
+from tatami.losses.regions import Dice, Hinge
 from tatami.losses.regression import Huber, SquaredError
 
 __all__ = [
