@@ -10,7 +10,6 @@ from tatami.geometry import Shape
 from tatami.initializers import Xavier
 from tatami.layers import (
     Add,
-    AveragePool,
     BatchNormalization,
     Convolution,
     Dense,
@@ -25,9 +24,9 @@ from tatami.layers import (
     MaxPool,
     ReLU,
     TableConvolution,
-    Tanh,
 )
 from tatami.layers.fixed_filters import gabor_filters
+from tatami.models.lectures import lenet
 from tatami.network import INPUT, LayerEntry, Network, Sequential
 
 
@@ -60,23 +59,7 @@ def lenet5_table(input_shape: Shape = (1, 28, 28), classes: int = 10) -> Network
     instead of beforehand; the poolings have no coefficients; tanh without the 1.7159 scaling; linear outputs instead of
     radial basis functions.
     """
-    xavier = Xavier()
-    return Sequential(
-        Convolution(6, 5, padding=2, weight_initializer=xavier),
-        Tanh(),
-        AveragePool(2),
-        TableConvolution(5, weight_initializer=xavier),
-        Tanh(),
-        AveragePool(2),
-        Convolution(120, 5, weight_initializer=xavier),
-        Tanh(),
-        Flatten(),
-        Dense(84, weight_initializer=xavier),
-        Tanh(),
-        Dense(classes, weight_initializer=xavier),
-        input_shape=input_shape,
-        name="lenet5_table",
-    )
+    return lenet(TableConvolution(5, weight_initializer=Xavier()), input_shape, classes, "lenet5_table")
 
 
 def alexnet(input_shape: Shape = (3, 227, 227), classes: int = 1000, width: float = 1.0) -> Network:

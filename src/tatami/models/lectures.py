@@ -3,7 +3,18 @@
 from tatami.errors import ShapeError
 from tatami.geometry import Shape
 from tatami.initializers import Constant, Given, Normal, Xavier
-from tatami.layers import AveragePool, Convolution, Dense, Dropout, Flatten, MaxPool, ReLU, Sigmoid, Tanh
+from tatami.layers import (
+    AveragePool,
+    Convolution,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from tatami.network import Network, Sequential, shape_text
 
 
@@ -73,12 +84,17 @@ def lenet5(input_shape: Shape = (1, 28, 28), classes: int = 10) -> Network:
     instead of beforehand; every C3 filter sees all six maps (no connection table); the poolings have no
     coefficients; tanh without the 1.7159 scaling; linear outputs instead of radial basis functions.
     """
+    return lenet(Convolution(16, 5, weight_initializer=Xavier()), input_shape, classes, "lenet5")
+
+
+def lenet(third: Layer, input_shape: Shape, classes: int, name: str) -> Network:
+    """Return LeNet-5 around its third layer, whose filters see all maps or those of a table."""
     xavier = Xavier()
     return Sequential(
         Convolution(6, 5, padding=2, weight_initializer=xavier),
         Tanh(),
         AveragePool(2),
-        Convolution(16, 5, weight_initializer=xavier),
+        third,
         Tanh(),
         AveragePool(2),
         Convolution(120, 5, weight_initializer=xavier),
@@ -88,7 +104,7 @@ def lenet5(input_shape: Shape = (1, 28, 28), classes: int = 10) -> Network:
         Tanh(),
         Dense(classes, weight_initializer=xavier),
         input_shape=input_shape,
-        name="lenet5",
+        name=name,
     )
 
 
