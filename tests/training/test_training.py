@@ -344,7 +344,7 @@ def test_infinity_without_a_folder(network, data):
 
 
 def test_infinity_while_validating_keeps_the_last_good_checkpoint(network, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tatami.training.loop.evaluate", broken_evaluation)
+    monkeypatch.setattr("tatami.training.loop.measure", broken_evaluation)
     with pytest.raises(NotFiniteError, match=r"is evaluated\. The last good checkpoint, after step 0"):
         train(network, data, out=tmp_path / "run", **SETTINGS)
 

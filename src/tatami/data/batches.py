@@ -29,7 +29,8 @@ class Batch:
         images: (N, *input_shape).
         labels: (N,) of the images themselves.
         indices: (N,) their places in the data set.
-        targets: what the loss compares with: the labels, or (N, classes) shares of the classes after mixing.
+        targets: what the network is to say: the labels, (N, classes) shares of the classes after mixing, or the
+            targets of the data set, masks moved together with their images.
     """
 
     step: int
@@ -127,10 +128,19 @@ class Batches:
 
     def made(self, step: int, epoch: int, indices: NDArray[np.int64]) -> Batch:
         """Make the batch of some images: augmented, then preprocessed."""
-        labels = self.dataset.labels[indices]
+        data = self.dataset
+        labels = data.labels[indices]
+        targets = labels if data.targets is None else np.asarray(data.targets[indices])
         if self.augmentation is None:
-            images = self.preprocessing.apply(self.dataset.images[indices], self.dtype)
-            return Batch(step, images, labels, indices, labels)
-        augmented = self.augmentation.apply(self.dataset, indices, self.seed, epoch)
+            images = self.preprocessing.apply(data.images[indices], self.dtype)
+            return Batch(step, images, labels, indices, targets)
+        if data.targets is not None and data.has_masks:
+            augmented = self.augmentation.apply_to_pairs(
+                data.images, data.targets, self.seed, epoch, indices, data.format.maximum
+            )
+            targets = np.asarray(augmented.masks)
+        else:
+            augmented = self.augmentation.apply(data, indices, self.seed, epoch)
+            targets = augmented.targets if data.targets is None else targets
         images = self.preprocessing.apply(augmented.images, self.dtype)
-        return Batch(step, images, labels, indices, augmented.targets)
+        return Batch(step, images, labels, indices, targets)

@@ -57,9 +57,14 @@ class Dataset:
         labels: (N,) whole numbers from 0 to classes - 1.
         class_names: one for each class; without them the numbers, as many as the labels need.
         format: what the images have in common.
+        targets: (N, …) what a network is to say of each image, where that is not its label: a mask (N, *spatial),
+            numbers (N, outputs), or a class for every step (N, time); -1 where a mask or a step is not to count.
+            Labels then only say which images belong together when the data are divided.
+        target_names: what the targets mean: the classes of the pixels or steps, or what each number is called.
+        target_colours: (red, green, blue) of each class of a mask, or none.
 
     Raises:
-        ShapeError: images of no such shape, or as many labels as there are not images.
+        ShapeError: images of no such shape, or as many labels or targets as there are not images.
         DataError: no images, a label out of range, NaN or infinity; the message names the sample.
     """
 
@@ -68,6 +73,9 @@ class Dataset:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...] = ()
     format: ImageFormat = ImageFormat()
+    targets: NDArray[Any] | None = None
+    target_names: tuple[str, ...] = ()
+    target_colours: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Check everything, so that what follows can rely on it."""
@@ -77,6 +85,8 @@ class Dataset:
         check_classes(self.name, self.labels, names)
         object.__setattr__(self, "class_names", names)
         object.__setattr__(self, "labels", self.labels.astype(np.int64))
+        if self.targets is not None:
+            check_targets(self.name, self.targets, len(self.images), self.target_names)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -91,6 +101,17 @@ class Dataset:
         """(C, *spatial) or (features,) of one image."""
         return tuple(self.images.shape[1:])
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether the targets are classes of the points of each image."""
+        targets = self.targets
+        return (
+            targets is not None
+            and targets.dtype.kind in "ui"
+            and self.images.ndim > 2
+            and targets.shape[1:] == self.images.shape[2:]
+        )
+
     def class_counts(self) -> NDArray[np.int64]:
         """Return the number of images of each class."""
         return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
@@ -98,9 +119,8 @@ class Dataset:
     def take(self, indices: ArrayLike) -> "Dataset":
         """Return the data set of some of the images, in the order of ``indices``."""
         at = np.asarray(indices, dtype=np.int64)
-        return Dataset(
-            self.name, take_images(self.images, at), self.labels[at], self.class_names, self.format
-        )
+        targets = None if self.targets is None else take_images(self.targets, at)
+        return replace(self, images=take_images(self.images, at), labels=self.labels[at], targets=targets)
 
     def first(self, count: int) -> "Dataset":
         """Return the first ``count`` images, or all if there are fewer.
@@ -142,6 +162,8 @@ class DatasetSplits:
             )
         if self.train.class_names != self.test.class_names:
             raise DataError(f"{self.name}: the parts to train and to test on have different classes")
+        if self.train.target_names != self.test.target_names:
+            raise DataError(f"{self.name}: the targets to train and to test on have different names")
         self.train.require_every_class()
 
     @property
@@ -215,6 +237,27 @@ def check_labels(name: str, labels: NDArray[Any], count: int) -> None:
     if labels.min() < 0:
         sample = int(np.argmin(labels))
         raise DataError(f"{name}: sample {sample} has the label {labels[sample]}; labels count from 0")
+
+
+def check_targets(name: str, targets: Any, count: int, names: tuple[str, ...]) -> None:
+    """Raise unless there is a finite target for each image, and a name for every class or number."""
+    if targets.ndim < 2 or len(targets) != count:
+        raise ShapeError(
+            f"{name}: {count} images need targets of shape ({count}, …), one for each; got shape {tuple(targets.shape)}"
+        )
+    if targets.dtype.kind not in "uif":
+        raise DataError(f"{name}: targets must be numbers, got type {targets.dtype}")
+    if targets.dtype.kind == "f":
+        if len(names) != targets.shape[1]:
+            raise DataError(f"{name}: {targets.shape[1]} numbers to learn have {len(names)} names")
+        check_finite(f"{name}, targets", targets)
+    elif not isinstance(targets, OnDemand):
+        low, high = int(targets.min()), int(targets.max())
+        if low < -1 or high >= len(names):
+            raise DataError(
+                f"{name}: the targets hold the classes {low} to {high}, expected 0 to {len(names) - 1} for "
+                f"{len(names)} classes (-1 where they are not to count)"
+            )
 
 
 def check_classes(name: str, labels: NDArray[Any], class_names: tuple[str, ...]) -> None:

@@ -55,7 +55,8 @@ class Checkpoint:
         state: what layers carry from step to step (running statistics).
         optimizer_state: count of updates and slots.
         preprocessing: how raw images become the network's input.
-        class_names: in the order of the labels.
+        class_names: in the order of the labels; for other tasks than classification what the outputs mean, such as the
+            classes of pixels, the names of numbers, the letters of a text.
         settings: how the run is trained.
         position: where it stands.
         sums: of the part of the current epoch that is done.
@@ -204,10 +205,7 @@ def assemble(tensors: Mapping[str, NDArray[Any]], content: Mapping[str, Any]) ->
     class_names = content["class_names"]
     if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
         raise CheckpointError("its class names are not a list of names")
-    if (len(class_names),) != network.output_shape:
-        raise CheckpointError(
-            f"it names {len(class_names)} classes for outputs of shape {network.output_shape}"
-        )
+    settings.task.check_names(tuple(class_names), network)
     position = Position(*(content["position"][name] for name in ("epoch", "batch", "step")))
     history = History.from_json(content["history"])
     if len(history) != position.epoch:

@@ -1,7 +1,12 @@
-"""How good a model is on labelled images: loss, accuracy, which classes it confuses and which images it misjudges."""
+"""How good a model is on images whose targets are known.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+`Evaluation` is of classes: loss, accuracy, which classes it confuses and which images it misjudges. `TaskEvaluation` is
+of every other task.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +44,11 @@ class Evaluation:
         return self.correct / len(self.labels)
 
     @property
+    def measures(self) -> dict[str, float]:
+        """What was measured beside the loss."""
+        return {"accuracy": self.accuracy}
+
+    @property
     def confusion(self) -> NDArray[np.int64]:
         """(classes, classes): rows are true classes, columns predicted ones."""
         return confusion_matrix(self.predicted, self.labels, self.probabilities.shape[1])
@@ -47,6 +57,37 @@ class Evaluation:
         """Return the numbers of the images whose true class got the lowest probability, the worst first."""
         true = self.probabilities[np.arange(len(self.labels)), self.labels]
         return np.argsort(true, kind="stable")[:count].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """What was measured on a set of examples, for any task but classification.
+
+    Args:
+        task: name of the task.
+        loss: as the loss's reduction says: mean or sum over the examples.
+        measures: by name, the most important first (`tatami.training.measures`).
+        predictions: (N, …) what the model says: numbers, the class of every place, or reconstructions.
+        targets: (N, …) what is true, alike.
+        scores: (N,) how far off each example is; larger is worse.
+        tally: sums that the measures follow from.
+    """
+
+    task: str
+    loss: float
+    measures: Mapping[str, float]
+    predictions: NDArray[Any]
+    targets: NDArray[Any]
+    scores: NDArray[np.float64]
+    tally: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.scores)
+
+    def worst(self, count: int) -> NDArray[np.int64]:
+        """Return the numbers of the examples that are furthest off, the worst first."""
+        return np.argsort(-self.scores, kind="stable")[:count].astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,23 @@ from typing import Any
 
 from tatami.errors import CheckpointError
 
+METRICS = ("metrics", "validation_metrics")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """Losses, accuracies and speed of one epoch.
+    """Losses, measures and speed of one epoch.
 
     Args:
         epoch: counted from 1.
         step: training steps done since the start of the run.
         loss: training loss, measured while the weights were changing (mean over the images for a loss with
             mean reduction, sum for one with sum reduction).
-        accuracy: share of the training images classified correctly, measured alike.
+        accuracy: share of the training images classified correctly, measured alike; None for other tasks.
         validation_loss: loss on the validation images after the epoch, or None without any.
         validation_accuracy: accuracy on them.
+        metrics: what other tasks measure, by name (`tatami.training.measures`).
+        validation_metrics: the same on the validation images.
         learning_rate: of the last step of the epoch.
         seconds: time spent in training steps and validation.
         images_per_second: training images per second of training steps.
@@ -28,36 +32,58 @@ class EpochRecord:
     epoch: int
     step: int
     loss: float
-    accuracy: float
+    accuracy: float | None = None
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     learning_rate: float
     seconds: float
     images_per_second: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    validation_metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Everything measured on the training images beside the loss."""
+        known = {} if self.accuracy is None else {"accuracy": self.accuracy}
+        return {**known, **self.metrics}
+
+    @property
+    def validation_measures(self) -> dict[str, float]:
+        """The same on the validation images; empty without any."""
+        known = {} if self.validation_accuracy is None else {"accuracy": self.validation_accuracy}
+        return {**known, **self.validation_metrics}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EpochRecord":
         """Read a record back; raise CheckpointError if a field is missing, unknown or not a number."""
-        names = {entry.name for entry in fields(cls)}
-        if set(values) != names:
+        names = {entry.name for entry in fields(cls)} - set(METRICS)
+        if set(values) - set(METRICS) != names:
             raise CheckpointError(
                 f"a history record has the fields {sorted(values)}, expected {sorted(names)}"
             )
         for name, value in values.items():
+            if name in METRICS:
+                if not isinstance(value, Mapping) or not all(
+                    is_number(v, whole=False) for v in value.values()
+                ):
+                    raise CheckpointError(f"history field {name!r} holds {value!r}, expected numbers by name")
+                continue
             whole = name in ("epoch", "step")
-            optional = name.startswith("validation")
+            optional = name.startswith("validation") or name == "accuracy"
             if not (is_number(value, whole=whole) or (optional and value is None)):
                 raise CheckpointError(f"history field {name!r} holds {value!r}")
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as a JSON object."""
-        return asdict(self)
+        """Return the record as a JSON object; measures of other tasks only where there are some."""
+        return {name: value for name, value in asdict(self).items() if name not in METRICS or value}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningSums:
     """Sums over the part of the current epoch that is done; the checkpoint holds them.
+
+    ``tally`` are the sums from which other tasks than classification get their measures.
 
     >>> sums = RunningSums().plus(loss=0.5, correct=9, images=10, seconds=0.1)
     >>> sums = sums.plus(loss=0.3, correct=10, images=10, seconds=0.1)
@@ -69,14 +95,19 @@ class RunningSums:
     correct: int = 0
     images: int = 0
     seconds: float = 0.0
+    tally: tuple[float, ...] = ()
 
-    def plus(self, *, loss: float, correct: int, images: int, seconds: float) -> "RunningSums":
+    def plus(
+        self, *, loss: float, correct: int, images: int, seconds: float, tally: Sequence[float] = ()
+    ) -> "RunningSums":
         """Return the sums with one more training step."""
+        before = self.tally or (0.0,) * len(tally)
         return RunningSums(
             loss=self.loss + loss,
             correct=self.correct + correct,
             images=self.images + images,
             seconds=self.seconds + seconds,
+            tally=tuple(old + new for old, new in zip(before, tally, strict=True)),
         )
 
     @property
@@ -92,18 +123,28 @@ class RunningSums:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunningSums":
         """Read the sums back; raise CheckpointError if a field is missing or not a number."""
-        names = {entry.name for entry in fields(cls)}
-        if set(values) != names or not all(
-            is_number(value, whole=name in ("correct", "images")) for name, value in values.items()
+        names = {entry.name for entry in fields(cls)} - {"tally"}
+        numbers = {name: value for name, value in values.items() if name != "tally"}
+        tally = values.get("tally", ())
+        if set(numbers) != names or not all(
+            is_number(value, whole=name in ("correct", "images")) for name, value in numbers.items()
         ):
             raise CheckpointError(
                 f"the running sums of the epoch are {dict(values)}, expected numbers for {sorted(names)}"
             )
-        return cls(**values)
+        if not isinstance(tally, list | tuple) or not all(is_number(value, whole=False) for value in tally):
+            raise CheckpointError(
+                f"the running sums of the epoch hold the tally {tally!r:.80}, expected numbers"
+            )
+        return cls(**numbers, tally=tuple(float(value) for value in tally))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the sums as a JSON object."""
-        return asdict(self)
+        """Return the sums as a JSON object; a tally only where there is one."""
+        return {
+            name: list(value) if name == "tally" else value
+            for name, value in asdict(self).items()
+            if name != "tally" or value
+        }
 
 
 @dataclass(frozen=True)
@@ -130,6 +171,17 @@ class History:
     def column(self, name: str) -> list[Any]:
         """Return one field of every record."""
         return [getattr(record, name) for record in self.records]
+
+    def measures(self) -> list[str]:
+        """Return what was measured beside the loss, the most important first."""
+        return list(self.records[0].measures) if self.records else []
+
+    def measured(self, name: str, *, validation: bool = False) -> list[float | None]:
+        """Return one measure over the epochs, None where it was not taken."""
+        return [
+            (record.validation_measures if validation else record.measures).get(name)
+            for record in self.records
+        ]
 
     @property
     def seconds(self) -> float:

@@ -9,14 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from tatami.backends import ReferenceBackend
 from tatami.data import Dataset
 from tatami.errors import CheckpointError, NotFiniteError
 from tatami.metrics import predicted_classes
 from tatami.network import Parameters
-from tatami.program import Program, TrainingSession
+from tatami.program import Program, StepResult, TrainingSession
 from tatami.training.checkpoint import (
     Checkpoint,
     Position,
@@ -27,18 +29,20 @@ from tatami.training.checkpoint import (
 from tatami.training.checkpoint_file import previous_of
 from tatami.training.diagnosis import Diagnosis, Finding
 from tatami.training.durable_files import write_durably
-from tatami.training.evaluation import Evaluation
+from tatami.training.evaluation import Evaluation, TaskEvaluation
 from tatami.training.growth import Growth
 from tatami.training.history import EpochRecord, RunningSums
 from tatami.training.interruption import StopRequest, TrainingInterrupted, stop_on_signal
-from tatami.training.model import evaluate, require_fit
+from tatami.training.model import measure, require_fit
 from tatami.training.not_finite import find_first_not_finite
 from tatami.training.plan import Plan, PlannedStep
 from tatami.training.progress import Progress, Silent
 from tatami.training.run_folder import RunFolder
+from tatami.training.tasks import Classify
 
 # Steps between two moments that are known to be finite; a search for NaN does at most so many again.
 STEPS_BETWEEN_CHECKS = 64
+REFERENCE = ReferenceBackend()
 
 
 class Trainer:
@@ -67,8 +71,9 @@ class Trainer:
     ) -> None:
         """Check that network, data and settings fit together, and plan the network."""
         settings = checkpoint.settings
-        require_fit(training, checkpoint.network, checkpoint.class_names)
+        require_fit(training, checkpoint.network, checkpoint.class_names, settings.task)
         self.settings = settings
+        self.task = settings.task
         self.validation = validation
         self.folder = folder
         self.progress = progress or Silent()
@@ -177,13 +182,20 @@ class Trainer:
         self.position = planned.after
         self.sums = self.sums.plus(
             loss=result.loss * images if self.settings.loss.reduction == "mean" else result.loss,
-            correct=int(np.count_nonzero(predicted_classes(result.output) == planned.labels)),
             images=images,
+            **self.counted(planned, result),
             seconds=self.lap(),
         )
         if self.position.step % STEPS_BETWEEN_CHECKS == 0:
             self.take_checkpoint()
         self.progress.step(images, self.sums)
+
+    def counted(self, planned: PlannedStep, result: StepResult) -> dict[str, Any]:
+        """Return what a step adds to the measures of the epoch."""
+        if isinstance(self.task, Classify):
+            return {"correct": int(np.count_nonzero(predicted_classes(result.output) == planned.labels))}
+        predicted = np.asarray(self.settings.loss.predict(REFERENCE, result.output))
+        return {"correct": 0, "tally": self.task.tally(predicted, planned.targets).tolist()}
 
     def watch(self, planned: PlannedStep, before: Parameters | None, loss: float) -> None:
         """Look at a step that was just done, if it is due, and tell what is wrong with it."""
@@ -259,9 +271,8 @@ class Trainer:
             epoch=position.epoch + 1,
             step=position.step,
             loss=self.sums.loss / (self.sums.images if settings.loss.reduction == "mean" else 1),
-            accuracy=self.sums.accuracy,
+            **self.measured(validated),
             validation_loss=validated.loss if validated else None,
-            validation_accuracy=validated.accuracy if validated else None,
             learning_rate=self.plan.learning_rate(position.step - 1),
             seconds=self.sums.seconds + validation_seconds,
             images_per_second=self.sums.images_per_second,
@@ -274,6 +285,16 @@ class Trainer:
             self.best, self.best_is_saved = self.checkpoint, False
         self.record_growth()
         self.progress.epoch(record)
+
+    def measured(self, validated: Evaluation | TaskEvaluation | None) -> dict[str, Any]:
+        """Return what the epoch measured beside the loss, as a record names it."""
+        if isinstance(self.task, Classify):
+            accuracy = validated.measures["accuracy"] if validated else None
+            return {"accuracy": self.sums.accuracy, "validation_accuracy": accuracy}
+        return {
+            "metrics": self.task.measures(np.array(self.sums.tally)),
+            "validation_metrics": dict(validated.measures) if validated else {},
+        }
 
     def record_growth(self) -> None:
         """Take the norms of weights and gradients, the latter on the first batch of the run, if they are due."""
@@ -299,17 +320,18 @@ class Trainer:
         except OSError as error:
             self.progress.note(f"{folder.growth_file} cannot be written: {error.strerror or error}")
 
-    def validate(self, checkpoint: Checkpoint) -> Evaluation | None:
+    def validate(self, checkpoint: Checkpoint) -> Evaluation | TaskEvaluation | None:
         """Measure on the validation images, if there are any."""
         if self.validation is None:
             return None
         try:
-            return evaluate(
+            return measure(
                 self.program,
                 checkpoint.parameters,
                 checkpoint.state,
                 checkpoint.preprocessing,
                 self.validation,
+                self.task,
             )
         except NotFiniteError as error:
             raise NotFiniteError(f"{error}.{self.what_is_kept()}") from error

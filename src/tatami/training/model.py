@@ -1,4 +1,7 @@
-"""A trained model: a network with its parameters and everything that turns a raw image into a named class."""
+"""A trained model: a network with its parameters and everything that turns a raw image into a named class.
+
+For other tasks than classification: into a mask, numbers, a reconstruction, or the next letters of a text.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +17,12 @@ from tatami.errors import DataError, NotFiniteError, SettingError, ShapeError
 from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
 from tatami.program import Program, first_not_finite
+from tatami.random import RandomKey
 from tatami.training.checkpoint import Checkpoint, load_checkpoint, weights_sha256
-from tatami.training.evaluation import Evaluation
+from tatami.training.evaluation import Evaluation, TaskEvaluation
 from tatami.training.run_folder import RunFolder
 from tatami.training.settings import DEFAULT_BACKEND
+from tatami.training.tasks import Classify, Task
 
 EVALUATION_BATCH = 256
 
@@ -31,10 +36,11 @@ class Model:
         parameters: layer → parameter → array.
         state: what layers carry (running statistics).
         preprocessing: from raw images to the network's input.
-        class_names: in the order of the outputs.
+        class_names: in the order of the outputs: classes, or what else they mean.
         loss: tells what the outputs mean.
         backend: that it was trained on.
         precision: that it was trained in.
+        task: what it was trained for, with the scale of its numbers and the colours of its masks.
     """
 
     network: Network
@@ -45,6 +51,7 @@ class Model:
     loss: Loss = field(default_factory=SoftmaxCrossEntropy)
     backend: str = DEFAULT_BACKEND
     precision: str = "f32"
+    task: Task = field(default_factory=Classify)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "Model":
@@ -58,6 +65,7 @@ class Model:
             loss=checkpoint.settings.loss,
             backend=checkpoint.settings.backend,
             precision=checkpoint.settings.precision,
+            task=checkpoint.settings.task,
         )
 
     @property
@@ -74,6 +82,9 @@ class Model:
     def predict(self, images: NDArray[Any], program: Program | None = None) -> NDArray[Any]:
         """Return probabilities (N, classes) for raw images (N, *input_shape), as they come from the data set.
 
+        For other tasks: probabilities (N, classes, *places), numbers (N, numbers) in the units of the data, or
+        reconstructions (N, *input_shape) in units of the network's input.
+
         Raises:
             ShapeError: images of another shape than the network takes.
         """
@@ -84,10 +95,11 @@ class Model:
         ]
         if not outputs:
             raise DataError("there is no image to predict")
-        return np.concatenate(outputs)
+        return self.task.decoded(np.concatenate(outputs), self.network)
 
     def classes(self, images: NDArray[Any]) -> list[str]:
         """Return the name of the most probable class of every raw image."""
+        self.require_classes("names no class for an image")
         return [self.class_names[index] for index in np.argmax(self.predict(images), axis=1)]
 
     def evaluate(self, dataset: Dataset, program: Program | None = None) -> Evaluation:
@@ -96,9 +108,71 @@ class Model:
         Raises:
             ShapeError, DataError: the images or classes are not those of the model.
             NotFiniteError: the outputs are not numbers.
+            SettingError: the model was trained for another task; `measure` takes any.
         """
+        self.require_classes("has no accuracy; measure it with Model.measure")
         require_fit(dataset, self.network, self.class_names)
         return evaluate(program or self.program(), self.parameters, self.state, self.preprocessing, dataset)
+
+    def measure(self, dataset: Dataset, program: Program | None = None) -> Evaluation | TaskEvaluation:
+        """Measure the model on raw images and the targets of its task; for classes the same as `evaluate`.
+
+        Raises:
+            ShapeError, DataError: the images or targets are not those of the model.
+            NotFiniteError: the outputs are not numbers.
+        """
+        require_fit(dataset, self.network, self.class_names, self.task)
+        planned = program or self.program()
+        return measure(planned, self.parameters, self.state, self.preprocessing, dataset, self.task)
+
+    def require_classes(self, what: str) -> None:
+        """Raise unless the model was trained to name the class of an example."""
+        if not isinstance(self.task, Classify):
+            raise SettingError(f"network {self.network.name} was trained to {self.task.name}, it {what}")
+
+
+def measure(
+    program: Program,
+    parameters: Parameters,
+    state: Parameters,
+    preprocessing: Preprocessing,
+    dataset: Dataset,
+    task: Task,
+) -> Evaluation | TaskEvaluation:
+    """Measure parameters on images and the targets of a task, batch by batch."""
+    if isinstance(task, Classify):
+        return evaluate(program, parameters, state, preprocessing, dataset)
+    ops = ReferenceBackend()
+    network, loss = program.network, program.loss
+    total, tally = 0.0, np.zeros(0)
+    answers, truths, scores = [], [], []
+    for start in range(0, len(dataset), EVALUATION_BATCH):
+        piece = slice(start, start + EVALUATION_BATCH)
+        images = preprocessing.apply(dataset.images[piece], program.dtype)
+        raw = np.asarray(dataset.labels[piece] if dataset.targets is None else dataset.targets[piece])
+        inputs, targets = task.evaluation_batch(network, images, raw, RandomKey(step=start))
+        with np.errstate(all="ignore"):  # what is not finite is reported below, by name
+            output = program.forward(parameters, inputs, state=state).output
+            expected = loss.target(targets, network.output_shape)
+            value = loss.value(ops, output, expected)
+            predicted = np.asarray(loss.predict(ops, output))
+        if not np.isfinite(value):
+            raise NotFiniteError(not_finite_forward(program, parameters, state, inputs, targets))
+        total += value * len(inputs) if loss.reduction == "mean" else value
+        added = task.tally(predicted, targets)
+        tally = tally + added if tally.size else added
+        answers.append(task.answers(task.decoded(predicted, network)))
+        truths.append(task.truth(targets))
+        scores.append(task.scores(predicted, targets))
+    return TaskEvaluation(
+        task=task.name,
+        loss=total / len(dataset) if loss.reduction == "mean" else total,
+        measures=task.measures(tally),
+        predictions=np.concatenate(answers),
+        targets=np.concatenate(truths),
+        scores=np.concatenate(scores),
+        tally=tally,
+    )
 
 
 def evaluate(
@@ -136,28 +210,18 @@ def not_finite_forward(
     return f"NaN or infinity first appears in {first_not_finite(step) or 'the loss'} while the network is evaluated"
 
 
-def require_fit(dataset: Dataset, network: Network, class_names: Sequence[str]) -> None:
-    """Raise unless images have the network's input shape and classes match its outputs."""
+def require_fit(
+    dataset: Dataset, network: Network, class_names: Sequence[str], task: Task | None = None
+) -> None:
+    """Raise unless images have the network's input shape and targets match its outputs."""
+    chosen = task or Classify()
+    chosen.require_data(dataset)
     if dataset.image_shape != network.input_shape:
         raise ShapeError(
             f"data set {dataset.name} has images of shape {dataset.image_shape}, network {network.name} takes "
             f"{network.input_shape}; choose a data set of that shape, or train a network for this one"
         )
-    outputs = network.output_shape
-    if len(outputs) != 1:
-        raise ShapeError(
-            f"network {network.name} has outputs of shape {outputs}; a classifier has (classes,)"
-        )
-    if len(class_names) != outputs[0]:
-        raise SettingError(
-            f"network {network.name} has {outputs[0]} outputs, there are {len(class_names)} classes; "
-            f"give the last layer {len(class_names)} units"
-        )
-    if len(dataset.class_names) > len(class_names):
-        raise DataError(
-            f"data set {dataset.name} has {len(dataset.class_names)} classes, the model was trained on "
-            f"{len(class_names)}: {', '.join(class_names)}"
-        )
+    chosen.require_network(dataset, network, tuple(class_names))
 
 
 def pieces_of(images: NDArray[Any], size: int) -> list[NDArray[Any]]:

@@ -21,7 +21,8 @@ class PlannedStep:
     Args:
         images: (N, *input_shape), preprocessed.
         labels: (N,) classes from 0.
-        targets: what the loss compares with: the labels, or shares of the classes where images were mixed.
+        targets: what the loss compares with: the labels, shares of the classes where images were mixed, or what the
+            task makes of the data set's targets.
         key: seed, epoch and step, from which dropout draws.
         learning_rate: of this step.
         after: where the run stands after this step.
@@ -78,11 +79,13 @@ class Plan:
             if isinstance(batches, Generator):  # made by workers, who end when it is closed
                 ends.callback(batches.close)
             for batch in batches:
+                key = RandomKey(self.settings.seed, position.epoch, step)
+                images, targets = self.settings.task.batch(batch.images, batch.targets, key)
                 yield PlannedStep(
-                    images=batch.images,
+                    images=images,
                     labels=batch.labels,
-                    targets=batch.targets,
-                    key=RandomKey(self.settings.seed, position.epoch, step),
+                    targets=targets,
+                    key=key,
                     learning_rate=self.learning_rate(step),
                     after=Position(position.epoch, batch.step + 1, step + 1),
                 )

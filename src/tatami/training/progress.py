@@ -1,9 +1,11 @@
 """What a run tells while it trains: a progress bar with speed and remaining time, and a line for each epoch."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tatami.training.history import EpochRecord, RunningSums
+from tatami.training.measures import written
 
 MOST_EPOCH_LINES = 30
 
@@ -81,7 +83,12 @@ class ProgressBar:
         """Move the bar on; tqdm itself decides how often it is drawn."""
         self.bar.update(images)
         if not self.bar.disable:
-            self.bar.set_postfix_str(f"accuracy {100 * sums.accuracy:.1f} %", refresh=False)
+            shown = (
+                f"loss {sums.loss / sums.images:.4g}"
+                if sums.tally
+                else f"accuracy {100 * sums.accuracy:.1f} %"
+            )
+            self.bar.set_postfix_str(shown, refresh=False)
 
     def epoch(self, record: EpochRecord) -> None:
         """Print the epoch's line."""
@@ -121,10 +128,21 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     """
     width = len(str(epochs))
     validation = ""
-    if record.validation_loss is not None and record.validation_accuracy is not None:
-        accuracy = 100 * record.validation_accuracy
-        validation = f"  validation loss {record.validation_loss:.4f}  accuracy {accuracy:6.2f} %"
+    if record.validation_loss is not None:
+        validation = f"  validation loss {record.validation_loss:.4f}{in_line(record.validation_measures)}"
     return (
-        f"epoch {record.epoch:{width}d}/{epochs}  loss {record.loss:.4f}  accuracy {100 * record.accuracy:6.2f} %"
+        f"epoch {record.epoch:{width}d}/{epochs}  loss {record.loss:.4f}{in_line(record.measures)}"
         f"{validation}  {record.images_per_second:6,.0f} images/s  {record.seconds:4.1f} s"
+    )
+
+
+def in_line(measures: Mapping[str, float]) -> str:
+    """Return measures for the line of an epoch; accuracies stand below each other.
+
+    >>> in_line({"accuracy": 0.98}), in_line({"mean_iou": 0.8125})
+    ('  accuracy  98.00 %', '  mean IoU 0.8125')
+    """
+    return "".join(
+        f"  accuracy {100 * value:6.2f} %" if name == "accuracy" else f"  {written(name, value)}"
+        for name, value in measures.items()
     )

@@ -22,18 +22,18 @@ from tatami import __version__
 from tatami.data import Dataset, DatasetSplits, Preprocessing, fit_preprocessing, split_off_validation
 from tatami.data.on_demand import chunks
 from tatami.errors import CheckpointError, SettingError, TatamiError, unknown_name
-from tatami.models import build, recipe
+from tatami.models.architectures import built
 from tatami.network import Network
 from tatami.program import Program
 from tatami.training.checkpoint import Checkpoint, load_checkpoint
 from tatami.training.checkpoint_file import previous_of
-from tatami.training.evaluation import Evaluation
 from tatami.training.history import History
 from tatami.training.loop import Trainer
 from tatami.training.model import Model, load_model
 from tatami.training.progress import Progress
 from tatami.training.run_folder import RunFolder
 from tatami.training.settings import TrainingSettings
+from tatami.training.tasks import Classify, Task
 
 # What may differ between the two parts of a run that was stopped and resumed.
 RESUMABLE = ("epochs", "patience", "threads", "workers", "checkpoint_seconds", "checkpoint_steps")
@@ -46,13 +46,14 @@ class Run:
     Attributes:
         model: the model to use: of the best epoch with validation, else of the last.
         checkpoint: the end of the run.
-        test: the model measured on the test images, or None if there are none.
+        test: the model measured on the test images, or None if there are none: an `Evaluation`, or a `TaskEvaluation`
+            where the task is not to name a class.
         folder: where everything is saved, or None.
     """
 
     model: Model
     checkpoint: Checkpoint
-    test: Evaluation | None = None
+    test: Any = None
     folder: RunFolder | None = None
 
     @property
@@ -86,7 +87,7 @@ def train(
         source: how to load the data again; written to ``run.json``.
         progress: what is told while training, such as `tatami.training.progress.ProgressBar`.
         settings: of `TrainingSettings`: epochs, batch_size, optimizer, loss, schedule, clip, validation, patience,
-            seed, backend, precision, threads, augmentation, workers, checkpoint_seconds, checkpoint_steps.
+            seed, backend, precision, threads, augmentation, workers, task, checkpoint_seconds, checkpoint_steps.
 
     Raises:
         TatamiError: settings, shapes or data that do not fit, named.
@@ -94,13 +95,22 @@ def train(
         TrainingInterrupted: Ctrl-C or SIGTERM; everything is saved.
     """
     training = data.train if isinstance(data, DatasetSplits) else data
-    chosen = training_settings(network, settings)
+    task: Task = settings.get("task", Classify())
+    if not isinstance(task, Task):
+        raise SettingError(f"task must be a Task such as Segment(), got {task!r:.80}")
+    task.require_data(training)
+    names = task.names(training)
     if isinstance(network, str):
-        network = build(network, training.image_shape, len(training.class_names))
+        network, own_loss = built(network, training.image_shape, len(names), task.name)
+        settings = {"loss": own_loss, **settings} if own_loss is not None else settings
+    chosen = training_settings(settings)
     learning, validation = split(training, chosen)
     if isinstance(preprocessing, str):
         preprocessing = fit_preprocessing(preprocessing, learning)
-    beginning = first_checkpoint(network, preprocessing, training.class_names, identity(training), chosen)
+    loss = task.adapted(settings["loss"], training, preprocessing) if "loss" in settings else None
+    loss = loss or task.default_loss(training, preprocessing)
+    chosen = replace(chosen, loss=loss, task=task.fitted(learning, preprocessing))
+    beginning = first_checkpoint(network, preprocessing, names, identity(training), chosen)
     trainer = Trainer(
         beginning, learning, validation, progress=progress
     )  # checks all before anything is written
@@ -150,18 +160,16 @@ def finish(trainer: Trainer, data: DatasetSplits | Dataset) -> Run:
     last = trainer.run()
     # What lies in the folder is what everybody gets who loads the run.
     model = load_model(trainer.folder.path) if trainer.folder else Model.of(trainer.best or last)
-    test = model.evaluate(data.test, trainer.program) if isinstance(data, DatasetSplits) else None
+    test = model.measure(data.test, trainer.program) if isinstance(data, DatasetSplits) else None
     return Run(model, last, test, trainer.folder)
 
 
-def training_settings(network: Network | str, settings: Mapping[str, Any]) -> TrainingSettings:
-    """Return the settings of a new run; a named network brings its own loss."""
+def training_settings(settings: Mapping[str, Any]) -> TrainingSettings:
+    """Return the settings of a new run."""
     known = [entry.name for entry in fields(TrainingSettings)]
     for name in settings:
         if name not in known:
             raise unknown_name("training setting", name, known)
-    if isinstance(network, str):
-        return TrainingSettings(**{"loss": recipe(network).loss, **settings})
     return TrainingSettings(**settings)
 
 
@@ -222,6 +230,10 @@ def identity(dataset: Dataset) -> dict[str, Any]:
     for piece in chunks(dataset.images):
         digest.update(np.ascontiguousarray(piece).data)
     digest.update(np.ascontiguousarray(dataset.labels).data)
+    if dataset.targets is not None:
+        digest.update(f"{dataset.targets.dtype.str}{dataset.targets.shape}".encode())
+        for piece in chunks(dataset.targets):
+            digest.update(np.ascontiguousarray(piece).data)
     return {"name": dataset.name, "images": len(dataset), "sha256": digest.hexdigest()}
 
 

@@ -12,11 +12,12 @@ from tatami.geometry import is_whole
 from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.optimizers import SGD, Optimizer
 from tatami.schedules import ConstantRate, Schedule
+from tatami.training.tasks import Classify, Task
 
 LARGEST_EPOCHS = 2**32 - 1
 DEFAULT_BACKEND = "reference"
 MOST_WORKERS = 256
-LATER_SETTINGS: Mapping[str, Any] = {"augmentation": None, "workers": 0}
+LATER_SETTINGS: Mapping[str, Any] = {"augmentation": None, "workers": 0, "task": {"type": "Classify"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class TrainingSettings:
         threads: threads of a backend that has its own; None leaves it to the backend.
         augmentation: how training images vary from epoch to epoch; None leaves them as they are.
         workers: threads that make batches ahead of time; any number gives the same bits.
+        task: what the network is trained for.
         checkpoint_seconds: save at least so often.
         checkpoint_steps: save after so many steps as well, or None.
 
@@ -59,6 +61,7 @@ class TrainingSettings:
     threads: int | None = None
     augmentation: Pipeline | None = None
     workers: int = 0
+    task: Task = field(default_factory=Classify)
     checkpoint_seconds: float = 30.0
     checkpoint_steps: int | None = None
 
@@ -66,6 +69,9 @@ class TrainingSettings:
         """Check every number; names of backends and precisions are checked where programs are planned."""
         if self.augmentation is not None and not isinstance(self.augmentation, Pipeline):
             raise SettingError(f"augmentation must be a Pipeline or None, got {self.augmentation!r:.80}")
+        if not isinstance(self.task, Task):
+            raise SettingError(f"task must be a Task such as Segment(), got {self.task!r:.80}")
+        self.task.require_augmentation(self.augmentation)
         require_whole("epochs", self.epochs, 1, LARGEST_EPOCHS)
         require_whole("batch size", self.batch_size, 1, LARGEST_EPOCHS)
         require_whole("seed", self.seed, 0, 2**64 - 1)
@@ -109,6 +115,7 @@ class TrainingSettings:
         try:
             read["optimizer"] = Optimizer.from_json(values["optimizer"])
             read["loss"] = Loss.from_json(values["loss"])
+            read["task"] = Task.from_json(read["task"])
             read["schedule"] = Schedule.from_json(values["schedule"])
             if read["augmentation"] is not None:
                 read["augmentation"] = Pipeline.from_json(read["augmentation"])
