@@ -109,7 +109,7 @@ def test_verify_names_what_is_wrong(tatami, tmp_path):
     ended = tatami("data", "verify", tmp_path / "set", "--json")
     assert ended.code == 1
     assert "1 of its files are not as they should be" in ended.err
-    assert "b/1.png: not a PNG or JPEG image" in json.dumps(ended.json["problems"])
+    assert "b/1.png: the file is empty" in json.dumps(ended.json["problems"])
     write_idx(tmp_path / "train-labels-idx1-ubyte.gz", np.arange(10, dtype=np.uint8))
     ended = tatami("data", "verify", "mnist", "--data", tmp_path)
     assert ended.code == 1

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tatami.data import ImageFormat, load, read_images
-from tatami.data.image_files import LARGEST_PIXELS, read_pixels, size_and_colour
+from tatami.data.image_files import read_pixels, size_and_colour
+from tatami.data.image_formats import LARGEST_PIXELS
 from tatami.errors import DataError, SettingError, ShapeError
 
 MNIST_LIKE = ImageFormat(maximum=255, background="dark", fill=20 / 28)
@@ -109,18 +110,18 @@ def good_png():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a PNG or JPEG image, or a damaged one"),
-        (b"hello", "not a PNG or JPEG image, or a damaged one"),
-        (b"GIF89a" + bytes(20), "not a PNG or JPEG image"),
+        (b"", "the file is empty"),
+        (b"hello", "not an image of a known format, or a damaged one"),
+        (b"GIF89a" + bytes(20), "not an image of a known format|truncated or damaged"),
         (good_png()[:-200], "the image cannot be read: it is truncated or damaged"),
-        (good_png()[:40], "not a PNG or JPEG image, or a damaged one"),
+        (good_png()[:40], "not an image of a known format, or a damaged one"),
         (
             good_png().replace(b"IDAT", b"IDAX"),
-            "the image cannot be read: it is truncated or damaged|not a PNG",
+            "the image cannot be read: it is truncated or damaged|not an image",
         ),
         (png(9000, 9000), "the image has 9000 x 9000 pixels, at most 67,108,864 are read; make it smaller"),
         (png(60000, 60000), "the image is too large to be read"),
-        (png(0, 5), "not a PNG or JPEG image|truncated or damaged"),
+        (png(0, 5), "not an image of a known format|truncated or damaged"),
     ],
 )
 def test_a_damaged_image_is_named(tmp_path, content, message):

@@ -1,5 +1,11 @@
 """A folder of class sub-folders as a data set."""
 
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -120,19 +126,24 @@ def test_an_empty_class_is_named(tmp_path):
     fill(tmp_path, {"cat": 3, "dog": 3})
     (tmp_path / "emu").mkdir()
     (tmp_path / "emu" / "notes.txt").write_text("none yet")
-    with pytest.raises(
-        DataError, match="emu: the class has no PNG or JPEG images; add some or remove the folder"
-    ):
+    with pytest.raises(DataError, match="emu: the class has no images; add some or remove the folder"):
         load_image_folder(tmp_path)
 
 
 def test_other_kinds_of_images_are_not_silently_left_out(tmp_path):
-    fill(tmp_path, {"cat": 3, "dog": 3})
-    (tmp_path / "dog" / "9.BMP").write_bytes(b"x")
+    fill(tmp_path, {"cat": 3, "dog": 4})
+    (tmp_path / "dog" / "9.HEIC").write_bytes(b"x")
+    # A camera's raw file can be opened as a TIFF, but holds a small preview there.
+    picture(tmp_path / "dog" / "8.tif")
+    (tmp_path / "dog" / "8.tif").rename(tmp_path / "dog" / "8.dng")
     with pytest.raises(
-        DataError, match=r"9\.BMP: only PNG and JPEG images are read; convert it or move it away"
+        DataError, match=r"8\.dng: images of the kind \.dng are not read; convert it, to PNG for"
     ):
         load_image_folder(tmp_path)
+    skipped = []
+    assert len(load_image_folder(tmp_path, skipped=skipped).train) == 5
+    assert "8.dng" in skipped[0]
+    assert "9.HEIC" in skipped[1]
 
 
 def test_an_unreadable_image_is_named(tmp_path):
@@ -184,3 +195,113 @@ def test_the_same_folder_gives_the_same_data(tmp_path):
     first, second = load_image_folder(tmp_path), load_image_folder(tmp_path)
     np.testing.assert_array_equal(first.train.images, second.train.images)
     np.testing.assert_array_equal(first.test.labels, second.test.labels)
+
+
+def test_images_of_a_class_lie_at_any_depth(tmp_path):
+    fill(tmp_path / "set", {"cat": 3, "dog": 3})
+    for number, place in enumerate(("cat/at home/2020", "cat/out", "dog/a/b/c/d/e")):
+        picture(tmp_path / "set" / place / "9.png", 250 + number)
+    picture(tmp_path / "set" / "cat" / ".thumbnails" / "1.png", 7)
+    splits = load_image_folder(tmp_path / "set")
+    values = np.concatenate([splits.train.images, splits.test.images])[:, 0, 0, 0]
+    labels = np.concatenate([splits.train.labels, splits.test.labels])
+    assert sorted(values[labels == 0].tolist()) == [0, 1, 2, 250, 251]
+    assert sorted(values[labels == 1].tolist()) == [100, 101, 102, 252]
+
+
+def test_links_are_followed_but_never_in_a_circle(tmp_path):
+    fill(tmp_path / "set", {"cat": 3, "dog": 3})
+    fill(tmp_path / "elsewhere", {"more": 2})
+    root = tmp_path / "set"
+    (root / "cat" / "linked").symlink_to(tmp_path / "elsewhere" / "more")
+    (root / "cat" / "again").symlink_to(tmp_path / "elsewhere" / "more")
+    (root / "cat" / "itself").symlink_to(root / "cat")
+    (root / "cat" / "up").symlink_to(root)
+    (root / "loop").symlink_to(root)
+    (root / "dog" / "deep").mkdir()
+    picture(root / "dog" / "deep" / "7.png", 7)
+    (root / "dog" / "a link to what is there").symlink_to(root / "dog" / "deep")
+    (root / "dog" / "round").symlink_to(root / "dog" / "round")
+    splits = load_image_folder(root)
+    assert splits.class_names == ("cat", "dog")
+    labels = np.concatenate([splits.train.labels, splits.test.labels])
+    assert np.bincount(labels).tolist() == [5, 4]
+
+
+def test_names_of_any_language(tmp_path):
+    names = {"ねこ": 3, "犬": 3, "חתול": 3, "naïve café": 3, "🐈": 3}
+    fill(tmp_path / "絵", names)
+    (tmp_path / "絵" / "ねこ" / "001.png").unlink()
+    picture(tmp_path / "絵" / "ねこ" / "写真　その１.PNG")
+    splits = load(tmp_path / "絵")
+    assert splits.name == "絵"
+    assert set(splits.class_names) == set(names)
+
+
+def test_a_name_counts_the_same_however_its_accents_are_written(tmp_path):
+    whole, parts = "ガ", "カ\N{COMBINING KATAKANA-HIRAGANA VOICED SOUND MARK}"
+    fill(tmp_path / "train", {whole: 2, "ア": 2})
+    fill(tmp_path / "test", {parts: 2, "ア": 2})
+    assert set(load_image_folder(tmp_path).class_names) == {"ガ", "ア"}
+    fill(tmp_path / "train", {parts: 2})
+    with pytest.raises(DataError, match="another class folder has the same name, .* rename one of them"):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 as Linux allows them")
+def test_a_class_whose_name_is_no_text(tmp_path):
+    fill(tmp_path, {"cat": 3, "dog": 3})
+    os.rename(os.fsencode(tmp_path / "dog"), os.fsencode(tmp_path) + b"/\xff\xfe")
+    with pytest.raises(DataError, match="the name of the class is not UTF-8; rename the folder"):
+        load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif", ".bmp", ".webp", ".ppm", ".JPG"])
+def test_a_class_folder_holds_images_of_any_format(tmp_path, suffix):
+    fill(tmp_path, {"cat": 3, "dog": 2})
+    picture(tmp_path / "dog" / f"2{suffix}", 60)
+    splits = load_image_folder(tmp_path)
+    assert abs(int(splits.test.images[1].max()) - 60) < 4
+
+
+READ_WITHOUT_RIGHTS = """
+import os, sys
+from tatami.data import load_image_folder
+from tatami.errors import DataError
+# Everything is imported while that may be read.
+load_image_folder(sys.argv[1])
+os.setuid(65534)
+for place in sys.argv[2:]:
+    try:
+        load_image_folder(place)
+    except DataError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rights as Linux has them")
+def test_what_may_not_be_read_is_named(tmp_path_factory, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only the administrator can become a user who may not read a file")
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        cases = [root / case for case in ("well", "file", "folder", "names only", "root")]
+        for case in cases:
+            fill(case, {"cat": 3, "dog": 3})
+        (root / "file" / "dog" / "001.png").chmod(0)
+        (root / "folder" / "dog").chmod(0)
+        (root / "names only" / "dog").chmod(0o444)
+        (root / "root").chmod(0)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_WITHOUT_RIGHTS, *map(str, cases)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.stderr == ""
+    file, folder, names_only, whole = done.stdout.splitlines()
+    assert file.endswith("dog/001.png: cannot be read: Permission denied")
+    assert folder.endswith("folder/dog: cannot be read: Permission denied")
+    assert "names only/dog/000.png: cannot be read: Permission denied" in names_only
+    assert whole.endswith("root/train: cannot be read: Permission denied") or whole.endswith(
+        "root: cannot be read: Permission denied"
+    )

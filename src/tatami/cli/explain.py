@@ -68,7 +68,7 @@ def command(model: str, image: Path, entry: str, **options: Any) -> None:
     """Explain one number of a pass over IMAGE: formula, the numbers in it, and where they came from.
 
     MODEL is a run folder, a checkpoint, the name of a network (with the initial values of --seed) or a JSON file
-    of one. IMAGE is a PNG or JPEG (for a named network its pixels become 0 to 1), or a .npy file with numbers of the
+    of one. IMAGE is an image file (for a named network its pixels become 0 to 1), or a .npy file with numbers of the
     network's input shape. ENTRY is such as 'conv1[0,2,3]', 'conv1.weight[0,0,1,1]', 'input[0,4,4]' or 'loss';
     indices count from 0 (from 1 with --one-based).
     """

@@ -214,7 +214,7 @@ WITHOUT_IMAGE = ("network", "filters", "ideal")
 )  # fmt: skip
 @json_option
 def command(model: Path, image: Path | None, what: str | None, out: Path, **options: Any) -> None:
-    """Draw what MODEL has learned, and what it sees in IMAGE (PNG or JPEG).
+    """Draw what MODEL has learned, and what it sees in IMAGE (PNG, JPEG …).
 
     MODEL is a run folder or a checkpoint. Without IMAGE only the pictures that need none are drawn.
     """

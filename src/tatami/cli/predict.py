@@ -43,7 +43,7 @@ INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 @views_option
 @json_option
 def command(model: Path, images: tuple[Path, ...], top: int, invert: str, **options: Any) -> None:
-    """Print the class of every IMAGE (PNG or JPEG) with its probability and the runners-up.
+    """Print the class of every IMAGE (PNG, JPEG …) with its probability and the runners-up.
 
     MODEL is a run folder or a checkpoint. Images are brought to the size that the model was trained on.
     """

@@ -14,9 +14,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tatami.data.class_folders import class_folders, files_with, is_folder, visible
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.image_files import checked_size, read_pixels, size_and_colour
-from tatami.data.image_folder import class_folders, common_size, images_in, visible
+from tatami.data.image_folder import common_size, images_below
 from tatami.data.on_demand import DecodedFiles
 from tatami.data.sound import read_wav
 from tatami.data.splits import positions_within_class, split_off_test
@@ -160,8 +161,8 @@ def load_pairs(folder: str | Path, channels: int = 3) -> tuple[NDArray[np.uint8]
         DataError: an image without a mask, a mask of another size.
     """
     root = Path(folder).expanduser()
-    images = {path.stem: path for path in images_in(required_folder(root / "images"))}
-    masks = {path.stem: path for path in images_in(required_folder(root / "masks"))}
+    images = {path.stem: path for path in images_below(required_folder(root / "images"))}
+    masks = {path.stem: path for path in images_below(required_folder(root / "masks"))}
     if set(images) != set(masks) or not images:
         odd = sorted(set(images) ^ set(masks))
         raise DataError(
@@ -221,9 +222,9 @@ def load_volumes(folder: str | Path) -> DatasetSplits:
 def read_volume(path: Path) -> NDArray[Any]:
     """Read one volume, or the frames of a folder in the order of their names, as (C, D, H, W)."""
     if path.is_dir():
-        frames = images_in(path)
+        frames = images_below(path)
         if not frames:
-            raise DataError(f"{path}: the folder has no frames (PNG or JPEG)")
+            raise DataError(f"{path}: the folder has no frames (images)")
         common_size({frame: size_and_colour(frame)[0] for frame in frames})
         channels = 3 if any(size_and_colour(frame)[1] for frame in frames) else 1
         return np.stack([read_pixels(frame, channels) for frame in frames], axis=1)
@@ -242,16 +243,14 @@ def read_volume(path: Path) -> NDArray[Any]:
 
 def files_by_class(root: Path, suffixes: Sequence[str], *, folders: bool = False) -> dict[str, list[Path]]:
     """Return the files of each class folder; raise if there are fewer than two classes or an empty one."""
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"{root}: no such folder")
     files = {
-        place.name: sorted(
-            path
-            for path in visible(place)
-            if (path.is_file() and path.suffix.lower() in suffixes) or (folders and path.is_dir())
-        )
-        for place in class_folders(root)
+        name: [path for path in visible(place) if is_folder(path)] if folders else []
+        for name, place in class_folders(root).items()
     }
+    for name, place in class_folders(root).items():
+        files[name] = files[name] or files_with(place, suffixes)
     if len(files) < 2:
         raise DataError(f"{root}: expected at least two sub-folders, one for each class, found {len(files)}")
     for name, paths in files.items():

@@ -1,11 +1,6 @@
-"""Reading PNG and JPEG images: as they are for a data set, or brought to what a network was trained on.
+"""Reading images: as they are for a data set, or brought to what a network was trained on."""
 
-Pillow decodes. Its refusal of decompression bombs is made an error and set lower: `LARGEST_PIXELS`.
-"""
-
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,97 +8,112 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.dataset import ImageFormat
+from tatami.data.image_formats import LARGEST_PIXELS, Picture, opened
 from tatami.data.pillow import pillow
 from tatami.errors import DataError, SettingError, ShapeError
 
-# A picture of Pillow, whose types are there only with the extra.
-Picture = Any
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
-FORMATS = ("PNG", "JPEG")
-LARGEST_PIXELS = 64 * 2**20
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
+ORIENTATION = 0x0112
+# What brings an image upright that its camera stored otherwise, by the number in its EXIF data; the last four turn it
+# on its side.
+UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
+}  # fmt: skip
 INVERT_CHOICES = ("auto", True, False)
 # A point belongs to a drawing where it stands out from the ground by this share of the strongest contrast.
 INK_CONTRAST = 0.25
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Picture]:
-    """Open an image; every way in which that or the decoding can fail becomes a DataError that names the file."""
-    library = pillow("Image")
-    try:
-        with warnings.catch_warnings():
-            # Our own limit on the number of pixels is below the one that Pillow warns at.
-            warnings.simplefilter("ignore", library.DecompressionBombWarning)
-            with library.open(path, formats=FORMATS) as image:
-                if image.width * image.height > LARGEST_PIXELS:
-                    raise DataError(
-                        f"{path}: the image has {image.width} x {image.height} pixels, at most "
-                        f"{LARGEST_PIXELS:,} are read; make it smaller"
-                    )
-                yield image
-    except library.UnidentifiedImageError as error:
-        raise DataError(f"{path}: not a PNG or JPEG image, or a damaged one") from error
-    except library.DecompressionBombError as error:
-        raise DataError(f"{path}: the image is too large to be read ({error}); make it smaller") from error
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: the image cannot be read: it is truncated or damaged ({error})") from error
 
 
 def size_and_colour(path: Path) -> tuple[tuple[int, int], bool]:
     """Return ((height, width), has colour) from an image's header, turned as its EXIF data say."""
     with opened(path) as image:
         height, width = image.height, image.width
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+        # Pillow turns TIFF by itself, and says the size that comes out.
+        if image.format != "TIFF" and orientation_of(image) >= 5:
             height, width = width, height
         return (height, width), not is_grey(image)
 
 
+def orientation_of(image: Picture) -> int:
+    """Return how a camera was held, 1 to 8; 1 where the EXIF data do not say it or cannot be read."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever damaged EXIF data provoke in Pillow: the pixels may be well
+        return 1
+    return int(value) if value in UPRIGHT else 1
+
+
 def is_grey(image: Picture) -> bool:
     """Say whether an image has nothing but greys, apart from transparency."""
-    if image.mode == "P":
+    if image.mode in ("P", "PA"):
         palette = image.getpalette("RGB") or []
         return palette[0::3] == palette[1::3] == palette[2::3]
-    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
 
 
 def read_pixels(path: Path, channels: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Read an image as (C, H, W) bytes.
 
     It is turned as its EXIF data say; what is transparent becomes white, like paper; 16-bit greys keep their
-    upper byte; with ``size`` it is resized, averaging where it shrinks.
+    upper byte; of several frames or pages the first one counts; with ``size`` it is resized, averaging where it
+    shrinks.
 
     Args:
-        path: a PNG or JPEG file.
+        path: a file of any format in `tatami.data.image_formats`.
         channels: 1 for grey, 3 for red, green, blue.
         size: (height, width) to resize to, or None to keep it.
 
     Raises:
-        DataError: not readable, truncated, too large.
+        DataError: not readable, truncated, too large, or pixels whose range is not known.
         SettingError: another number of channels.
     """
     if channels not in MODE_OF_CHANNELS:
         raise SettingError(f"an image gives 1 channel (grey) or 3 (colour), asked for {channels}")
     with opened(path) as image:
-        picture = flattened(pillow("ImageOps").exif_transpose(image)).convert(MODE_OF_CHANNELS[channels])
+        picture = flattened(upright(image), path).convert(MODE_OF_CHANNELS[channels])
         if size is not None and picture.size != (size[1], size[0]):
             picture = picture.resize((size[1], size[0]), pillow("Image").Resampling.LANCZOS)
         return channels_first(picture)
 
 
-def flattened(picture: Picture) -> Picture:
-    """Return an image without transparency and with bytes for pixels."""
+def upright(image: Picture) -> Picture:
+    """Decode an image and turn it as its EXIF data say."""
+    # A decoder that turns by itself does so here, and then no longer says that it has to be done.
+    image.load()
+    orientation = orientation_of(image)
+    if orientation == 1:
+        return image
+    return image.transpose(getattr(pillow("Image").Transpose, UPRIGHT[orientation]))
+
+
+def flattened(picture: Picture, path: Path) -> Picture:
+    """Return an image without transparency and with bytes for pixels; raise if they have no range to bring to bytes."""
     library = pillow("Image")
+    if picture.mode == "F":
+        raise DataError(
+            f"{path}: floating-point pixels have no range that is agreed on; save the image with 8 or 16 bits, or the "
+            f"arrays of all images in an .npz file"
+        )
+    if picture.mode == "LAB":
+        raise DataError(f"{path}: Lab colours are not read; convert the image to RGB")
     if picture.mode.startswith("I"):
-        return library.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        return library.fromarray(upper_bytes(np.asarray(picture), path))
     if picture.has_transparency_data:
         layers = picture.convert("RGBA")
         paper = library.new("RGBA", layers.size, "white")
         return library.alpha_composite(paper, layers).convert("RGB")
     return picture
+
+
+def upper_bytes(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Return the upper bytes of 16-bit greys; raise for values that need more bits."""
+    if pixels.min() < 0 or pixels.max() > 0xFFFF:
+        raise DataError(
+            f"{path}: greys from {pixels.min()} to {pixels.max()}; 8 and 16 bits are read, more have no range that is "
+            f"agreed on"
+        )
+    return (pixels >> 8).astype(np.uint8)
 
 
 def channels_first(picture: Picture) -> NDArray[np.uint8]:
@@ -129,7 +139,7 @@ def read_images(
     4. Values are scaled from 0 … 255 to 0 … ``image_format.maximum``.
 
     Args:
-        paths: PNG or JPEG files.
+        paths: image files.
         image_shape: (C, H, W) of the network's input.
         image_format: what the images of the data set had in common.
         invert: 'auto', True or False.

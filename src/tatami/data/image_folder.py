@@ -1,4 +1,4 @@
-"""A folder of images as a data set: one sub-folder for each class, with PNG or JPEG files in it.
+"""A folder of images as a data set: one sub-folder for each class, with images in it at any depth.
 
 ::
 
@@ -8,7 +8,7 @@
 
 Without ``train/`` and ``test/`` every fifth image of a class is kept for testing (`tatami.data.splits`); other
 folders beside those two are not read. Names that begin with a dot are ignored, and so are files that are no
-images.
+images. Every format is read that Pillow decodes (`tatami.data.image_formats`).
 """
 
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tatami.data.class_folders import class_folders, files_with, is_folder
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
-from tatami.data.image_files import SUFFIXES, checked_size, read_pixels, size_and_colour
+from tatami.data.image_files import checked_size, read_pixels, size_and_colour
+from tatami.data.image_formats import OTHER_SUFFIXES, SUFFIXES
 from tatami.data.on_demand import DecodedFiles
 from tatami.data.splits import positions_within_class, split_off_test
 from tatami.errors import DataError, SettingError
 
-OTHER_IMAGE_SUFFIXES = (".bmp", ".gif", ".tif", ".tiff", ".webp", ".heic", ".avif")
 LARGEST_BYTES = 16 * 2**30
 LARGEST_KEPT_BYTES = 2 * 2**30
 FORMAT = ImageFormat(maximum=255)
@@ -54,7 +55,7 @@ def load_image_folder(
         SettingError: a size or a number of channels that cannot be.
     """
     root = Path(folder).expanduser()
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"{root}: no such folder")
     if channels not in (None, 1, 3):
         raise SettingError(f"channels must be 1 (grey) or 3 (colour), got {channels!r}")
@@ -79,7 +80,7 @@ def files_of_parts(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Pa
     if not any_class_folders(train_root):
         return files_of_classes(root), None
     train_files = files_of_classes(train_root)
-    if not test_root.is_dir():
+    if not is_folder(test_root):
         return train_files, None
     return train_files, files_of_known_classes(test_root, tuple(train_files))
 
@@ -91,48 +92,29 @@ def flat(files: dict[str, list[Path]]) -> list[Path]:
 
 def any_class_folders(folder: Path) -> bool:
     """Say whether a folder exists and has sub-folders."""
-    return folder.is_dir() and bool(class_folders(folder))
-
-
-def class_folders(folder: Path) -> list[Path]:
-    """Return the sub-folders that can be classes, in the order of their names."""
-    found = [path for path in visible(folder) if path.is_dir()]
-    return sorted(found, key=lambda path: (not path.name.isdecimal(), as_number(path.name), path.name))
-
-
-def as_number(name: str) -> int:
-    """Return the number that a name is, or 0."""
-    return int(name) if name.isdecimal() else 0
-
-
-def visible(folder: Path) -> list[Path]:
-    """Return what a folder holds, hidden files and system folders left out."""
-    try:
-        return [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    return is_folder(folder) and bool(class_folders(folder))
 
 
 def files_of_classes(root: Path) -> dict[str, list[Path]]:
     """Return the image files of each class, or raise if these are not at least two classes with images."""
     folders = class_folders(root)
     if not folders:
-        hint = "; it holds images itself" if images_in(root) else ""
+        hint = "; it holds images itself" if images_below(root) else ""
         raise DataError(
             f"{root}: expected a sub-folder for each class, found none{hint}; "
             f"put the images of each class into a folder with its name"
         )
     if len(folders) == 1:
         raise DataError(
-            f"{root}: only one class, {folders[0].name!r}; a network needs at least two to tell apart: "
+            f"{root}: only one class, {next(iter(folders))!r}; a network needs at least two to tell apart: "
             f"add another sub-folder with images"
         )
-    return {folder.name: required_images(folder) for folder in folders}
+    return {name: required_images(folder) for name, folder in folders.items()}
 
 
 def files_of_known_classes(root: Path, classes: tuple[str, ...]) -> dict[str, list[Path]]:
     """Return the image files of the classes that were seen in train/; raise for others."""
-    folders = {folder.name: folder for folder in class_folders(root)}
+    folders = class_folders(root)
     unknown = sorted(set(folders) - set(classes))
     if unknown:
         raise DataError(
@@ -145,19 +127,15 @@ def files_of_known_classes(root: Path, classes: tuple[str, ...]) -> dict[str, li
 
 def required_images(folder: Path) -> list[Path]:
     """Return the images of a class, or raise if there are none."""
-    images = images_in(folder)
+    images = images_below(folder)
     if not images:
-        raise DataError(f"{folder}: the class has no PNG or JPEG images; add some or remove the folder")
+        raise DataError(f"{folder}: the class has no images; add some or remove the folder")
     return images
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Return the images in a folder in the order of their names; raise for images of other kinds."""
-    files = sorted(path for path in visible(folder) if path.is_file())
-    for path in files:
-        if path.suffix.lower() in OTHER_IMAGE_SUFFIXES:
-            raise DataError(f"{path}: only PNG and JPEG images are read; convert it or move it away")
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
+def images_below(folder: Path) -> list[Path]:
+    """Return the images below a folder in the order of their names, also those of a kind that is not read."""
+    return files_with(folder, (*SUFFIXES, *OTHER_SUFFIXES))
 
 
 def common_size(sizes: dict[Path, tuple[int, int]]) -> tuple[int, int]:

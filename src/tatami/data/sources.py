@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from tatami.data.cifar import CIFAR_SETS, load_cifar
+from tatami.data.class_folders import class_folders, visible
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.digits import load_digits
 from tatami.data.files import load_arrays, load_signals, load_table, load_volumes
-from tatami.data.image_folder import class_folders, load_image_folder, visible
+from tatami.data.image_folder import load_image_folder
 from tatami.data.katakana import FIFTEEN, NAMES as KATAKANA, SIZE, load_katakana
 from tatami.data.mnist import IDX_SETS, load_mnist
 from tatami.errors import DataError, SettingError, UnknownNameError, unknown_name
@@ -94,7 +95,11 @@ def load_folder(
     folder: Path, size: int | tuple[int, int] | None, channels: int | None, skipped: list[str] | None
 ) -> DatasetSplits:
     """Load a folder of class folders with images, WAV files, or volumes: told by the first files."""
-    kinds = {path.suffix.lower() for place in class_folders(folder)[:3] for path in visible(place)[:50]}
+    kinds = {
+        path.suffix.lower()
+        for place in list(class_folders(folder).values())[:3]
+        for path in visible(place)[:50]
+    }
     if ".wav" in kinds:
         return load_signals(folder)
     if ".npy" in kinds:
