@@ -31,11 +31,9 @@ from tatami import (
     SquaredError,
     UnknownNameError,
     build,
-    im2col,
     trace,
 )
 from tatami.inspect.explanation import equal_bits
-from tatami.inspect.im2col_view import Im2colView
 from tatami.inspect.phrases import ENGLISH, JAPANESE
 
 LAYERS = (Convolution(3, 3, padding="same"), ReLU(), MaxPool(2), Flatten(), Dense(4))
@@ -142,7 +140,7 @@ def test_given_numbers_say_what_they_are(kept):
             ShapeError,
             r"∂E/∂conv1.weight has shape \(3, 2, 3, 3\)",
         ),
-        (lambda kept: kept.im2col("dense1"), SettingError, "im2col belongs to convolutions"),
+        (lambda kept: kept.im2col("dense1"), SettingError, "im2col belongs to layers that move a window"),
         (lambda kept: kept.im2col("conv1", example=1), SettingError, "example must be from 0 to 0"),
         (lambda kept: kept.explain("conv1", (0, 0, 0)).text(language="fr"), UnknownNameError, "unknown language 'fr'"),
         (lambda kept: kept.explain("conv1", (0, 0, 0)).text(digits=0), SettingError, "digits must be from 1 to 17"),
@@ -301,44 +299,6 @@ def test_colour_is_only_added_on_request(kept):
     explanation = kept.explain("conv1", (0, 2, 3))
     assert "\x1b[" not in explanation.text()
     assert "\x1b[" in explanation.text(colour=True)
-
-
-# ---- im2col --------------------------------------------------------------------------------------------------
-
-
-def test_im2col_shows_the_matrix_that_is_multiplied(network, image, kept):
-    view = kept.im2col("conv1")
-    geometry = network["conv1"].window((2, 4, 5))
-    np.testing.assert_array_equal(view.matrix, im2col(image[None], geometry))
-    np.testing.assert_allclose(
-        np.moveaxis(kept["conv1"].output, 0, -1).reshape(20, 3), view.product, rtol=1e-12
-    )
-    row, column = view.row_of(1, 2), view.column_of(1, 0, 1)
-    assert view.matrix[row, column] == image[1, 0, 2]
-    assert view.padding[view.row_of(0, 0), view.column_of(0, 0, 0)]
-    assert view.rows[row] == (1, 2)
-
-
-def test_im2col_in_words(kept):
-    text = kept.im2col("conv1").text(most=4)
-    assert "im2col of conv1: 20 rows (windows) × 18 columns (taps)" in text
-    assert "· marks padding" in text
-    assert "… 16 more …" in text
-    page = Balanced()
-    page.feed(kept.im2col("conv1").html(language="ja", one_based=True))
-    assert page.open == []
-    assert 'title="(1,1) ← (1,1,1)"' in kept.im2col("conv1").html(one_based=True)
-    assert json.loads(json.dumps(kept.im2col("conv1").to_json()))["rows"][0] == [0, 0]
-
-
-def test_im2col_of_groups():
-    network = Sequential(Convolution(4, 2, groups=2), input_shape=(4, 3, 3))
-    kept = trace(network, network.initialize(1), RandomKey(1).normal("x", (4, 3, 3)))
-    view = kept.im2col("conv1")
-    assert isinstance(view, Im2colView)
-    np.testing.assert_allclose(
-        np.moveaxis(kept["conv1"].output, 0, -1).reshape(4, 4), view.product, rtol=1e-12
-    )
 
 
 def test_a_whole_named_network_is_traced():

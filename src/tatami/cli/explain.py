@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from tatami.models import MODELS, recipe
 from tatami.network import Network, Parameters
 
 ENTRY = re.compile(r"(?P<name>[^\[\]]+?)\s*(?:\[(?P<index>[^\[\]]*)\])?")
+FALLBACK_WIDTH = 100
 FORMATS = ("text", "markdown", "html", "json")
 INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 
@@ -37,7 +39,7 @@ INVERT: dict[str, str | bool] = {"auto": "auto", "yes": True, "no": False}
 )
 @click.option("--lr", "learning_rate", type=float, metavar="RATE", help="Learning rate of --update.")
 @click.option(
-    "--im2col", is_flag=True, help="Show the matrix of windows of a convolution; ENTRY is its name."
+    "--im2col", is_flag=True, help="Show the matrix of windows of a layer that has them; ENTRY is its name."
 )
 @click.option("--one-based", is_flag=True, help="Count indices from 1, as the lectures do.")
 @language_option
@@ -238,4 +240,5 @@ def show_im2col(kept: Trace, entry: str, options: dict[str, Any]) -> None:
     if options["form"] == "json":
         click.echo(json.dumps(view.to_json(), allow_nan=False))
     else:
-        click.echo(view.html(**settings) if options["form"] == "html" else view.text(**settings))
+        width = get_terminal_size((FALLBACK_WIDTH, 24)).columns
+        click.echo(view.html(**settings) if options["form"] == "html" else view.text(**settings, width=width))

@@ -117,7 +117,14 @@ ENGLISH: dict[str, str] = {
     "im2col_row": "row: the window of output (i, j)",
     "im2col_column": "column: channel c and tap (μ, ν)",
     "im2col_product": "times the filters as columns, plus the bias, gives the outputs",
+    "im2col_own_filters": "times the filters of its own position, plus the bias, every row gives the outputs there",
+    "im2col_pooled": "the columns of a channel, pooled, give its output",
+    "im2col_between": "times the depthwise filters as columns gives v, the maps between the two steps",
+    "im2col_funnel": "times the filters as columns, plus the bias, gives the funnel T that x is compared with",
+    "im2col_stamp": "row: the stamp of input (i, j): its values x times their filters",
+    "im2col_stamps": "entries that land on the same output are added (col2im), then the bias",
     "im2col_padding": "· marks padding",
+    "im2col_cut": "· marks what falls beside the output",
     "window": "window",
 }
 
@@ -201,7 +208,14 @@ JAPANESE: dict[str, str] = {
     "im2col_row": "行: 出力 (i, j) の窓",
     "im2col_column": "列: チャンネル c とタップ (μ, ν)",
     "im2col_product": "フィルタを列に並べた行列を掛けてバイアスを足すと出力になる",
+    "im2col_own_filters": "各行にその位置のフィルタを掛けてバイアスを足すと, そこの出力になる",
+    "im2col_pooled": "各チャンネルの列をプーリングすると, その出力になる",
+    "im2col_between": "チャンネルごとのフィルタを列に並べた行列を掛けると, 二段の間のマップ v になる",
+    "im2col_funnel": "フィルタを列に並べた行列を掛けてバイアスを足すと, x と比べる T になる",
+    "im2col_stamp": "行: 入力 (i, j) のスタンプ. その値 x にフィルタを掛けたもの",
+    "im2col_stamps": "同じ出力に落ちる要素を足し合わせ (col2im), バイアスを足す",
     "im2col_padding": "· はパディング",
+    "im2col_cut": "· は出力の外に落ちるもの",
     "window": "窓",
 }
 

@@ -40,8 +40,8 @@ from tatami.inspect.explanation import (
 )
 from tatami.inspect.expression import Formula, Sum
 from tatami.inspect.im2col_view import Im2colView
+from tatami.inspect.window_matrices import window_matrix
 from tatami.layers.base import Context
-from tatami.layers.convolution import Convolution
 from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.network import INPUT, Network, Node, Parameters
 from tatami.optimizers import Optimizer, OptimizerState
@@ -379,20 +379,18 @@ class Trace:
         return update.explanation_of(subject)
 
     def im2col(self, name: str, example: int = 0) -> Im2colView:
-        """Return the matrix in which a convolution gathers its windows, with the filters and the product."""
+        """Return the matrix of a layer's windows: which window every row is, which tap every column, what comes out.
+
+        Every layer that moves a window has one: convolutions of any rank, stride, dilation and groups, separable,
+        locally connected and fixed filters, poolings; for a transposed convolution it holds the stamps.
+
+        Raises:
+            UnknownNameError, SettingError: no such layer or example, or a layer without a window.
+        """
         record = self.record(name)
-        if not isinstance(record.node.layer, Convolution):
-            raise SettingError(f"{record.node.layer.label}: im2col belongs to convolutions")
         if not 0 <= example < self.examples:
             raise SettingError(f"example must be from 0 to {self.examples - 1}, got {example}")
-        geometry = record.node.layer.window(record.inputs[0].shape[1:])
-        return Im2colView.of(
-            name,
-            geometry,
-            record.inputs[0][example],
-            record.parameters["weight"],
-            record.parameters.get("bias"),
-        )
+        return window_matrix(record.node.layer, self.view(name), example)
 
     def reference(self, kind: Kind, layer: str, name: str, index: Sequence[int]) -> Reference:
         """Refer to an entry, its index checked and, for one example, completed."""
