@@ -14,13 +14,17 @@ from tatami.errors import SettingError
 from tatami.geometry import Geometry
 from tatami.inspect.explain.base import View
 from tatami.inspect.im2col_view import Im2colView, Use
+from tatami.layers import (
+    Convolution,
+    FilterBank,
+    FReLU,
+    LocallyConnected,
+    SeparableConvolution,
+    TableConvolution,
+    TransposedConvolution,
+)
 from tatami.layers.base import Layer
-from tatami.layers.connectivity import LocallyConnected, SeparableConvolution, TableConvolution
-from tatami.layers.convolution import Convolution
-from tatami.layers.fixed_filters import FilterBank
 from tatami.layers.pooling import Pool
-from tatami.layers.rectifiers import FReLU
-from tatami.layers.transposed import TransposedConvolution
 
 Array = NDArray[Any]
 
