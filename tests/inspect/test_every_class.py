@@ -9,7 +9,7 @@ from tests.mathematics.layer_examples import EXAMPLES
 import tatami
 from tatami import Dense, Flatten, Identity, Network, RandomKey, Reshape, SquaredError, build, trace
 from tatami.errors import UnknownNameError
-from tatami.inspect.explain import LAYER_EXPLAINERS, LOSS_EXPLAINERS, OPTIMIZER_EXPLAINERS
+from tatami.inspect.explain import LAYER_EXPLAINERS, LOSS_EXPLAINERS, OPTIMIZER_EXPLAINERS, LayerExplainer
 from tatami.layers.base import Layer
 from tatami.losses import Loss
 from tatami.optimizers import Optimizer
@@ -45,6 +45,8 @@ OPTIMIZERS = [
     tatami.RMSProp(weight_decay=0.1),
     tatami.Adam(weight_decay=0.1),
     tatami.AdamW(),
+    tatami.SGD(0.1, momentum=0.9, average=0.9, rates=(("dense1", 0.5), ("conv1", 0.0))),
+    tatami.AdamW(average=0.99, max_norm=0.5, weight_decay=0.1, rates=(("conv1", 2.0),)),
 ]
 
 
@@ -65,6 +67,30 @@ def test_every_loss_class_has_an_explanation(cls):
 def test_every_optimizer_class_has_an_explanation(cls):
     assert cls in OPTIMIZER_EXPLAINERS, f"explain {cls.__name__} in tatami/inspect/explain/optimizers.py"
     assert any(type(optimizer) is cls for optimizer in OPTIMIZERS), f"add {cls.__name__} to OPTIMIZERS above"
+
+
+@pytest.mark.parametrize("cls", Layer.members.values(), ids=lambda cls: cls.__name__)
+def test_every_layer_that_carries_something_on_explains_how_it_changes(cls):
+    carries = cls.initial_state is not Layer.initial_state
+    assert carries == (type(LAYER_EXPLAINERS[cls]).new_state is not LayerExplainer.new_state)
+
+
+def test_running_statistics_are_followed_to_the_pixels():
+    network = tatami.Sequential(tatami.layers.BatchNormalization(momentum=0.25), input_shape=(2, 2, 2))
+    x = RandomKey(1).normal("x", (3, 2, 2, 2))
+    kept = trace(network, network.initialize(dtype="float64"), x, training=True)
+    name = network.nodes[0].name
+    mean = kept.explain(f"{name}.running_mean", (1,))
+    assert mean.value == pytest.approx(0.25 * x[:, 1].mean())
+    assert mean.references[0].label() == f"{name}.running_mean[1]"
+    assert {reference.label() for reference in mean.references} >= {"input[2,1,0,1]"}
+    variance = kept.explain(f"{name}.running_variance", (1,))
+    assert variance.value == pytest.approx(0.75 + 0.25 * x[:, 1].var(ddof=1))
+    assert "m/(m − 1)" in variance.text()
+    still = trace(network, network.initialize(dtype="float64"), x).explain(f"{name}.running_mean", (1,))
+    assert still.exact
+    assert still.value == 0.0
+    assert still.references[0].follow().given
 
 
 def network_of(layer, shapes):
@@ -110,6 +136,9 @@ def explanations_of(kept):
     for name, gradient in kept.inner_gradients("it").items():
         for at in some(gradient.shape, 5):
             yield kept.explain_gradient(f"it.{name}", at)
+    for name, state in layer.new_state.items():
+        for at in some(np.shape(state), 6):
+            yield kept.explain(f"it.{name}", at)
     for name, saved in layer.saved.items():
         for at in some(np.shape(saved), 4, 2):
             yield kept.explain(f"it.{name}", at)
@@ -169,9 +198,16 @@ def test_every_update_holds_step_after_step(optimizer):
             assert explanation.value == updated[layer][parameter][at]
             assert explanation.check(), str(explanation)
             kinds = [reference.kind for reference in explanation.references]
-            assert {"parameter", "parameter gradient"} <= set(kinds)
+            frozen = dict(optimizer.rates).get(layer) == 0
+            assert ({"parameter"} if frozen else {"parameter", "parameter gradient"}) <= set(kinds)
             assert all(reference.follow().check() for reference in explanation.references)
             show_in_every_form(explanation)
+            for slot in after.slots:
+                remembered = kept.explain_update(optimizer, f"{name}.{slot}", at, state)
+                assert remembered.value == after.slots[slot][layer][parameter][at]
+                assert remembered.check(), str(remembered)
+                assert remembered.exact
+                assert all(reference.follow().check() for reference in remembered.references)
         params, state = updated, after
 
 

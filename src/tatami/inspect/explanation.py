@@ -26,8 +26,9 @@ from tatami.inspect.notation import number_latex
 
 # What an entry is: of a layer's output (or the input image), of its gradient, of what a layer hands back to one of its
 # inputs, of a parameter or its gradient, of an array that forward saved for backward, of the gradient of a value inside
-# a layer (the state at a time step); or a target, the loss, a number that an optimiser remembers, and a parameter after
-# an update.
+# a layer (the state at a time step); of what a layer carries from step to step (running statistics), before and after
+# the pass; or a target, the loss, a number that an optimiser remembers, that number after an update, and a parameter
+# after an update.
 Kind = Literal[
     "value",
     "gradient",
@@ -36,11 +37,15 @@ Kind = Literal[
     "parameter gradient",
     "saved",
     "inner gradient",
+    "state",
+    "new state",
     "target",
     "loss",
     "slot",
+    "new slot",
     "updated",
 ]
+AFTER = ("new state", "new slot", "updated")
 GRADIENTS = ("gradient", "input gradient", "parameter gradient", "inner gradient")
 Index = tuple[int, ...]
 
@@ -114,7 +119,7 @@ class Reference(Expression):
         if self.kind == "input gradient":
             owner = input_name(self.name)
         sign = "∂E/∂" if self.kind in GRADIENTS else ""
-        after = "′" if self.kind == "updated" else ""
+        after = "′" if self.kind in AFTER else ""
         return f"{sign}{self.layer}{owner}{after}{place}"
 
     def latex(self, style: Style) -> str:

@@ -62,6 +62,7 @@ class Record:
     output: Array
     saved: Mapping[str, Array]
     parameters: Mapping[str, Array]
+    state: Mapping[str, Array] = field(default_factory=dict)
     gradient: Array | None = None
     dinputs: tuple[Array, ...] = ()
     dparameters: Mapping[str, Array] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class TracedLayer:
         input_gradients: what the layer hands back to each of its inputs.
         parameters, dparameters: by name, and their gradients.
         saved: what forward kept for backward (masks, winners, …).
+        state, new_state: what the layer carries from step to step (running statistics), before and after the pass.
     """
 
     name: str
@@ -90,6 +92,8 @@ class TracedLayer:
     parameters: Mapping[str, Array]
     dparameters: Mapping[str, Array]
     saved: Mapping[str, Array]
+    state: Mapping[str, Array] = field(default_factory=dict)
+    new_state: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def input(self) -> Array:
@@ -131,7 +135,10 @@ def trace(
     network.check_parameters(params)
     batch, alone = examples_of(network, x)
     chosen = SoftmaxCrossEntropy() if loss is None else loss
-    carried = network.initial_state(PRECISION) if state is None else state
+    carried = {
+        layer: {name: np.asarray(values, PRECISION) for name, values in named.items()}
+        for layer, named in (network.initial_state(PRECISION) if state is None else state).items()
+    }
     kept = Trace(network, params, batch, chosen, training, key or RandomKey(), carried)
     if target is not None:
         kept.run_backward(targets_of(network, chosen, target, len(batch), alone))
@@ -202,6 +209,7 @@ class Trace:
                     output=self.values[node.name],
                     saved=result.saved,
                     parameters=loaded.get(node.name, {}),
+                    state=result.state,
                 )
 
     def run_backward(self, target: Array) -> None:
@@ -247,6 +255,8 @@ class Trace:
             parameters=record.parameters,
             dparameters=record.dparameters,
             saved=record.saved,
+            state=record.context.state,
+            new_state=record.state,
         )
 
     def shown(self, array: Array) -> Array:
@@ -272,6 +282,10 @@ class Trace:
             return self.record(layer).parameters[name]
         if kind == "saved":
             return np.asarray(self.record(layer).saved[name])
+        if kind == "state":
+            return np.asarray(self.record(layer).context.state[name])
+        if kind == "new state":
+            return np.asarray(self.record(layer).state[name])
         self.require_gradients()
         if kind == "gradient":
             return self.gradients[layer]
@@ -303,7 +317,8 @@ class Trace:
         """Explain an entry of a layer's output, or say what a parameter's or pixel's number is.
 
         Args:
-            name: a layer such as 'conv1', 'input', or a parameter such as 'conv1.weight'.
+            name: a layer such as 'conv1', 'input', a parameter such as 'conv1.weight', what forward saved, or what the
+                layer carries on after the pass, such as 'batch_norm1.running_mean'.
             index: where, such as (k, i, j), or (n, k, i, j) in a batch.
 
         Raises:
@@ -317,8 +332,11 @@ class Trace:
             return self.explanation_of(self.reference("parameter", layer, part, index))
         if part in self.record(layer).saved:
             return self.explanation_of(self.reference("saved", layer, part, index))
-        kind = f"part of {layer} to explain"
-        raise unknown_name(kind, part, ["output", *self.record(layer).parameters, *self.record(layer).saved])
+        if part in self.record(layer).state:
+            return self.explanation_of(self.reference("new state", layer, part, index))
+        record = self.record(layer)
+        known = ["output", *record.parameters, *record.saved, *record.state]
+        raise unknown_name(f"part of {layer} to explain", part, known)
 
     def explain_gradient(self, name: str, index: Sequence[int] = ()) -> Explanation:
         """Explain an entry of a gradient of the loss.
@@ -360,23 +378,29 @@ class Trace:
         state: OptimizerState | None = None,
         learning_rate: float | None = None,
     ) -> Explanation:
-        """Explain how an optimiser moves one entry of a parameter.
+        """Explain how an optimiser moves one entry of a parameter, or what it remembers of it afterwards.
 
         Args:
             optimizer: with its settings.
-            name: 'conv1.weight'.
+            name: 'conv1.weight', or a slot of the optimiser such as 'conv1.weight.velocity'.
             index: where.
             state: what the optimiser remembers; its initial state by default.
             learning_rate: η of this step; by default the optimiser's own.
         """
         self.require_gradients()
-        layer, _, parameter = name.partition(".")
+        layer, _, path = name.partition(".")
+        parameter, _, slot = path.partition(".")
         if parameter not in self.record(layer).parameters:
             raise unknown_name(f"parameter of {layer}", parameter, self.record(layer).parameters)
         update = Update(self, optimizer, state, learning_rate)
         entry = self.reference("parameter", layer, parameter, index)
-        subject = Reference(update, "updated", layer, parameter, entry.index, "w")
-        return update.explanation_of(subject)
+        if not slot:
+            return update.explanation_of(Reference(update, "updated", layer, parameter, entry.index, "w"))
+        if slot not in update.state.slots:
+            kind = f"number that {type(optimizer).__name__} remembers"
+            raise unknown_name(kind, slot, list(update.state.slots))
+        remembered = f"{slot} of {parameter}"
+        return update.explanation_of(Reference(update, "new slot", layer, remembered, entry.index, "s"))
 
     def im2col(self, name: str, example: int = 0) -> Im2colView:
         """Return the matrix of a layer's windows: which window every row is, which tap every column, what comes out.
@@ -459,6 +483,9 @@ class Trace:
         if kind == "saved":
             view = self.view(layer)
             return class_of(view), explainer_of(view.layer).saved(view, reference.name, index)
+        if kind == "new state":
+            view = self.view(layer)
+            return class_of(view), explainer_of(view.layer).new_state(view, reference.name, index)
         if kind == "loss":
             return type(self.loss).__name__, loss_explainer_of(self.loss).value(self)
         return "", None
@@ -513,14 +540,14 @@ class Update:
         """Return an array of the step, or of the trace."""
         if kind == "updated":
             return self.parameters[layer][name]
-        if kind == "slot":
+        if kind in ("slot", "new slot"):
             slot, _, parameter = name.partition(" of ")
-            return self.state.slots[slot][layer][parameter]
+            return (self.state if kind == "slot" else self.new_state).slots[slot][layer][parameter]
         return self.trace.array(kind, layer, name)
 
     def explanation_of(self, reference: Reference) -> Explanation:
-        """Explain a new parameter; what an optimiser remembers is given."""
-        if reference.kind == "updated":
+        """Explain a new parameter or slot; what the optimiser remembered before is given."""
+        if reference.kind in ("updated", "new slot"):
             derivation = explain_update(self, reference)
             return Explanation(reference, type(self.optimizer).__name__, derivation)
         if reference.kind == "slot":

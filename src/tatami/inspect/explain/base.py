@@ -72,6 +72,10 @@ class View:
         """Refer to an entry of an array that forward saved."""
         return Reference(self.trace, "saved", self.record.node.name, name, whole(index), symbol)
 
+    def state(self, name: str, index: Iterable[int], symbol: str) -> Reference:
+        """Refer to an entry of what the layer carries, before the pass."""
+        return Reference(self.trace, "state", self.record.node.name, name, whole(index), symbol)
+
     def inner(self, name: str, index: Iterable[int], symbol: str) -> Reference:
         """Refer to an entry of the gradient of a value inside the layer."""
         return Reference(self.trace, "inner gradient", self.record.node.name, name, whole(index), symbol)
@@ -146,6 +150,12 @@ class LayerExplainer:
     def saved(self, view: View, name: str, index: Index) -> Derivation | None:
         """Explain an entry of an array that forward saved, or return None if it was drawn or is only noted."""
         return None
+
+    def new_state(self, view: View, name: str, index: Index) -> Derivation:
+        """Explain an entry of what the layer carries on after the pass; at prediction nothing changes."""
+        if view.record.context.training:
+            raise NotImplementedError
+        return copied(r"s \leftarrow s", view.state(name, index, "s"), Note("state_stays"))
 
     def inner_gradients(self, view: View) -> dict[str, NDArray[Any]]:
         """Return the gradients of values inside the layer that its explanations refer to, by name."""

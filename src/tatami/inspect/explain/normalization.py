@@ -142,11 +142,31 @@ class BatchNormalizationExplainer(StandardisingExplainer):
         """Return the batch's moments, or the running ones."""
         if not self.fixed(view):
             return super().moments(view, index)
-        state = view.record.context.state
         return (
-            Number(float(state["running_mean"][index[1]]), r"\mu"),
-            Number(float(state["running_variance"][index[1]]), r"\sigma^{2}"),
+            view.state("running_mean", index[1:2], r"\mu"),
+            view.state("running_variance", index[1:2], r"\sigma^{2}"),
         )
+
+    def new_state(self, view: View, name: str, index: Index) -> Derivation:
+        """Return (1 - ρ)·running + ρ·batch; the variance of the batch without its bias."""
+        if self.fixed(view):
+            return super().new_state(view, name, index)
+        mean, variance = super().moments(view, (0, *index))
+        letter = {"running_mean": r"\mu", "running_variance": r"\sigma^{2}"}[name]
+        batch: Expression = mean
+        factor = ""
+        if name == "running_variance":
+            count = len(self.set_of(view, (0, *index)))
+            factor = r" \cdot \frac{m}{m - 1}"
+            batch = Product((variance, Number(count / (count - 1), r"\frac{m}{m - 1}")))
+        rho = view.layer.momentum
+        running = letter.replace("^", "_{r}^") if "^" in letter else letter + "_{r}"
+        before = view.state(name, index, running)
+        formula = Formula(rf"{running} \leftarrow (1 - \rho) \cdot {running} + \rho \cdot {letter}{factor}")
+        expression = Sum(
+            (Product((Number(1 - rho, r"(1 - \rho)"), before)), Product((Number(rho, r"\rho"), batch)))
+        )
+        return Derivation(formula, expression, notes=(Note("batch_moments"), Note("unbiased")))
 
     def notes(self, view: View) -> tuple[Note, ...]:
         """Say which moments were used."""
