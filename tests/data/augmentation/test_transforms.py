@@ -154,7 +154,7 @@ def test_elastic_moves_by_the_amount_that_is_asked_for(monkeypatch):
         seen.append(places)
         return original(images, places, outside)
 
-    monkeypatch.setattr("tatami.data.augmentation.geometric.sample", spy)
+    monkeypatch.setattr("tatami.data.augmentation.engines.sample", spy)
     Pipeline((Elastic(amount=0.05),)).apply(data_of(draw(40, (1, 28, 28))), np.arange(40), 1, 0)
     moved = np.concatenate([places.rows - np.arange(28)[None, :, None] for places in seen])[:, 8:20, 8:20]
     assert 0.04 < np.sqrt((moved**2).mean()) / 28 < 0.06

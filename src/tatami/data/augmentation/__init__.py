@@ -8,6 +8,7 @@ A `Pipeline` is data: frozen transforms with their settings, written as JSON wit
 
 from tatami.data.augmentation.base import Samples, Transform
 from tatami.data.augmentation.draws import Draws
+from tatami.data.augmentation.engines import ENGINE_NAMES, Engine, NumPy, OpenCV
 from tatami.data.augmentation.filters import Blur, Elastic, Sharpen
 from tatami.data.augmentation.geometric import Crop, Flip, Perspective, Rotate, Shear, Shift, Zoom
 from tatami.data.augmentation.light import Brightness, Contrast, Gamma, Saturation
@@ -18,6 +19,7 @@ from tatami.data.augmentation.policies import POLICIES, choose_policy
 from tatami.data.augmentation.signals import MaskFrequency, MaskTime, Stretch, TimeShift
 
 __all__ = [
+    "ENGINE_NAMES",
     "POLICIES",
     "Augmented",
     "Blur",
@@ -27,12 +29,15 @@ __all__ = [
     "CutMix",
     "Draws",
     "Elastic",
+    "Engine",
     "Erase",
     "Flip",
     "Gamma",
     "MaskFrequency",
     "MaskTime",
     "Mixup",
+    "NumPy",
+    "OpenCV",
     "Perspective",
     "Pipeline",
     "PixelNoise",

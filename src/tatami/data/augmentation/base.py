@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.augmentation.draws import Draws
+from tatami.data.augmentation.engines import NUMPY, Engine
 from tatami.description import Described
 from tatami.errors import SettingError, ShapeError
 
@@ -23,12 +24,14 @@ class Samples:
         targets: (N,) labels, or (N, classes) shares of the classes after images were mixed.
         classes: number of classes.
         masks: (N, *spatial) a label for every position, or None.
+        engine: who reads images at other places.
     """
 
     images: NDArray[np.float32]
     targets: NDArray[Any]
     classes: int
     masks: NDArray[Any] | None = None
+    engine: Engine = NUMPY
 
     def with_images(self, images: NDArray[Any]) -> "Samples":
         """Return the same with other images."""
@@ -132,7 +135,7 @@ def select(chosen: NDArray[np.bool_], yes: Samples, no: Samples) -> Samples:
     same = yes.targets.shape == no.targets.shape
     targets = pick(yes.targets, no.targets) if same else pick(yes.shares(), no.shares())
     masks = None if yes.masks is None or no.masks is None else pick(yes.masks, no.masks)
-    return Samples(pick(yes.images, no.images), targets, yes.classes, masks)
+    return Samples(pick(yes.images, no.images), targets, yes.classes, masks, yes.engine)
 
 
 def against(numbers: NDArray[Any], images: NDArray[Any]) -> NDArray[np.float32]:

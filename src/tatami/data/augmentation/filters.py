@@ -1,14 +1,14 @@
-"""Blurring, sharpening and the elastic distortion, all by passes of shifted sums along each axis."""
+"""Blurring, sharpening and the elastic distortion, all by a Gaussian along each axis."""
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.augmentation.base import Partners, PointTransform, Range, Samples, against
 from tatami.data.augmentation.draws import Draws, rounded
+from tatami.data.augmentation.engines import NUMPY, Engine
 from tatami.data.augmentation.geometric import Geometric, Matrices, read_at
 from tatami.data.augmentation.resampling import Places, projected
 from tatami.errors import SettingError
@@ -35,27 +35,11 @@ def gaussian_taps(deviations: NDArray[np.float64]) -> NDArray[np.float32]:
     return (taps / total[:, None]).astype(np.float32)
 
 
-def filtered(images: NDArray[np.float32], taps: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Correlate each sample with its taps along one axis; beyond the border lie the nearest points."""
-    radius = taps.shape[1] // 2
-    width = [(0, 0)] * images.ndim
-    width[axis] = (radius, radius)
-    padded = np.moveaxis(np.pad(images, width, mode="edge"), axis, -1)
-    size = images.shape[axis]
-    total = np.zeros((*padded.shape[:-1], size), np.float32)
-    for place in range(taps.shape[1]):
-        total += against(taps[:, place], images) * padded[..., place : place + size]
-    return np.moveaxis(total, -1, axis)
-
-
 def blurred(
-    images: NDArray[np.float32], deviations: NDArray[np.float64], axes: int = 2
+    images: NDArray[np.float32], deviations: NDArray[np.float64], engine: Engine = NUMPY
 ) -> NDArray[np.float32]:
-    """Blur each sample with a Gaussian of its own deviation, in points, along its last axes."""
-    taps = gaussian_taps(deviations)
-    for axis in range(max(2, images.ndim - axes), images.ndim):
-        images = filtered(images, taps, axis)
-    return images
+    """Blur each sample with a Gaussian of its own deviation, in points, along its last two axes (a signal's last)."""
+    return engine.filtered(images, gaussian_taps(deviations), min(2, images.ndim - 2))
 
 
 @dataclass(frozen=True)
@@ -73,9 +57,10 @@ class Blur(PointTransform):
         super().__post_init__()
         self.require_range("deviations", 0.0, LARGEST_DEVIATION)
 
-    def pixels(self, images: NDArray[np.float32], draws: Draws) -> NDArray[Any]:
-        """Return the blurred images."""
-        return blurred(images, draws.between("deviation", *self.deviations))
+    def transform(self, samples: Samples, draws: Draws, partners: Partners) -> Samples:
+        """Blur the images; masks stay."""
+        deviations = draws.between("deviation", *self.deviations)
+        return samples.with_images(blurred(samples.images, deviations, samples.engine))
 
 
 @dataclass(frozen=True)
@@ -93,10 +78,12 @@ class Sharpen(PointTransform):
         super().__post_init__()
         self.require_range("amounts", 0.0, 100.0)
 
-    def pixels(self, images: NDArray[np.float32], draws: Draws) -> NDArray[Any]:
-        """Return the sharpened images."""
-        detail = images - blurred(images, np.ones(len(images)))
-        return images + against(draws.between("amount", *self.amounts), images) * detail
+    def transform(self, samples: Samples, draws: Draws, partners: Partners) -> Samples:
+        """Sharpen the images; masks stay."""
+        images = samples.images
+        detail = images - blurred(images, np.ones(len(images)), samples.engine)
+        amounts = against(draws.between("amount", *self.amounts), images)
+        return samples.with_images(images + amounts * detail)
 
 
 @dataclass(frozen=True)
@@ -135,7 +122,7 @@ class Elastic(Geometric):
         field = (draws.uniform("field", 2, height, width) * 2 - 1).astype(np.float32)
         side = min(height, width)
         deviation = np.array([min(self.smoothness * side, LARGEST_DEVIATION)])
-        moved = blurred(field, np.repeat(deviation, count))
+        moved = blurred(field, np.repeat(deviation, count), samples.engine)
         # A uniform number in [-1, 1] has the variance 1/3; each pass multiplies it by the sum of the squared taps.
         left = sum(float(tap) ** 2 for tap in gaussian_taps(deviation)[0]) / math.sqrt(3)
         moved *= np.float32(self.amount * side / left)

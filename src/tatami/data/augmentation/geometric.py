@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tatami.data.augmentation.base import Partners, Range, Samples, Transform
 from tatami.data.augmentation.draws import Draws, rounded
-from tatami.data.augmentation.resampling import Border, Outside, Places, projected, sample, sample_nearest
+from tatami.data.augmentation.resampling import Border, Outside, Places, projected, sample_nearest
 from tatami.errors import SettingError
 
 Matrices = NDArray[np.float64]
@@ -248,7 +248,7 @@ def read_at(samples: Samples, places: Places, outside: Outside) -> Samples:
     """Read images bilinearly and masks at the nearest points; slices of volumes and frames of videos alike."""
     images = samples.images
     channels = images.reshape(len(images), -1, *images.shape[-2:])
-    read = samples.with_images(sample(channels, places, outside).reshape(images.shape))
+    read = samples.with_images(samples.engine.sample(channels, places, outside).reshape(images.shape))
     if samples.masks is None:
         return read
     return replace(

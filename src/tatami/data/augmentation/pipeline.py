@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from tatami.data.augmentation.base import Partners, Samples, Transform
 from tatami.data.augmentation.draws import Draws
-from tatami.data.augmentation.filters import Elastic
+from tatami.data.augmentation.engines import ENGINE_NAMES, NUMPY, Engine, OpenCV, is_installed
+from tatami.data.augmentation.filters import Blur, Elastic, Sharpen
 from tatami.data.augmentation.geometric import Geometric, read_through
 from tatami.data.augmentation.mixing import Mixing
 from tatami.data.dataset import Dataset
 from tatami.description import Described
-from tatami.errors import DataError, SettingError, TatamiError
+from tatami.errors import DataError, SettingError, TatamiError, unknown_name
 from tatami.random import RandomKey
 
 # Pixels that are transformed at a time: few enough to stay in the cache, enough for NumPy to be fast.
-PIECE_PIXELS = 2**16
+PIECE_PIXELS = 2**17
 MOST_STEPS = 32
 
 
@@ -59,10 +60,13 @@ class Pipeline(Described, family="pipeline"):
     Attributes:
         steps: the transforms.
         clip: keep values within 0 … the largest that a pixel can take; not for signals, which swing around 0.
+        engine: who reads images at other places and blurs them. `NumPy`, or None for it, gives the same bits on every
+            machine; `OpenCV` is several times faster, and the bits are those of one version on one kind of processor.
     """
 
     steps: tuple[Transform, ...] = ()
     clip: bool = True
+    engine: Engine | None = None
 
     def __post_init__(self) -> None:
         """Check the number of steps."""
@@ -74,6 +78,32 @@ class Pipeline(Described, family="pipeline"):
     def mixes(self) -> bool:
         """Whether labels become shares of the classes, or images come from more than one sample."""
         return any(isinstance(step, Mixing) for step in self.steps)
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether there are steps that OpenCV does faster."""
+        return any(isinstance(step, Geometric | Blur | Sharpen) for step in self.steps)
+
+    def drawn_by(self, name: str, image_shape: Sequence[int]) -> "Pipeline":
+        """Return the pipeline with an engine of its own, with all that a run has to keep about it.
+
+        Args:
+            name: 'numpy', 'opencv', or 'auto': the engine that the pipeline names; without one OpenCV where it is
+                installed and has something to do, else NumPy.
+            image_shape: (C, *spatial) of the images.
+
+        Raises:
+            UnknownNameError: another name.
+            MissingExtraError: OpenCV is not installed.
+            SettingError: an engine of another machine, which draws other bits.
+        """
+        if name not in ENGINE_NAMES:
+            raise unknown_name("engine", name, ENGINE_NAMES)
+        if name == "auto" and self.engine is not None:
+            return replace(self, engine=self.engine.settled())
+        if name == "auto":
+            name = "opencv" if self.is_heavy and len(image_shape) > 2 and is_installed() else "numpy"
+        return replace(self, engine=OpenCV().settled() if name == "opencv" else NUMPY)
 
     def apply(self, dataset: Dataset, samples: NDArray[np.int64], seed: int, epoch: int) -> Augmented:
         """Return what some samples of a data set look like in an epoch.
@@ -172,6 +202,15 @@ class Runner:
     masks: NDArray[Any] | None = None
     maximum: float | None = None
 
+    def __post_init__(self) -> None:
+        """Check that the engine draws what it drew when the run began."""
+        self.engine.require_ready()
+
+    @property
+    def engine(self) -> Engine:
+        """Who reads images at other places."""
+        return self.pipeline.engine or NUMPY
+
     def run(self, samples: NDArray[np.int64], steps: int | None = None) -> Samples:
         """Return samples after the first ``steps`` steps, or after all."""
         wanted = self.pipeline.steps[:steps]
@@ -192,7 +231,8 @@ class Runner:
         images = self.dataset.images[samples].astype(np.float32)
         images *= np.float32(1 / maximum)
         masks = None if self.masks is None else np.asarray(self.masks[samples])
-        return Samples(images, self.dataset.labels[samples], len(self.dataset.class_names), masks)
+        classes = len(self.dataset.class_names)
+        return Samples(images, self.dataset.labels[samples], classes, masks, self.engine)
 
     def partners(self, step: int) -> Partners:
         """Return what gives the samples that are drawn as partners, as they come to a step."""
