@@ -198,7 +198,14 @@ def test_doctor_names_versions_machine_and_backends(tatami):
     ended = tatami("doctor", "--json")
     assert ended.code == 0
     assert ended.json["versions"]["tatami"] == library.__version__
-    assert {"name": "reference", "available": True, "reason": None} in ended.json["backends"]
+    reference, native_one = ended.json["backends"]
+    assert reference == {
+        "name": "reference",
+        "available": True,
+        "reason": None,
+        "default": not native.is_built(),
+    }
+    assert native_one["default"] == native_one["available"] == native.is_built()
     assert "Backends" in ended.err
 
 
@@ -222,7 +229,9 @@ def test_doctor_names_the_instruction_sets_and_what_chose_one(tatami, monkeypatc
 def test_doctor_says_why_the_kernels_are_missing(tatami, monkeypatch):
     monkeypatch.setattr(native, "_kernels", None)
     monkeypatch.setattr(native, "_missing", "it was installed without a C++ compiler")
-    assert "not available: it was installed without a C++ compiler" in tatami("doctor").out
+    told = tatami("doctor").out
+    assert "not available: it was installed without a C++ compiler" in told
+    assert "available, the default" in told
 
 
 @NATIVE

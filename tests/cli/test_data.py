@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tatami.data import write_idx
-from tatami.program.session import LayerwiseSession
+from tatami.program import Program
 
 TRAIN = (
     "train",
@@ -78,13 +78,20 @@ def test_preview_draws_before_and_after(tatami, pipeline, tmp_path):
 )
 def test_replay_redraws_exactly_what_the_network_saw(tatami, monkeypatch, options):
     seen = []
-    original = LayerwiseSession.step
+    original = Program.session
 
-    def spy(self, x, target, key, learning_rate):
-        seen.append([hashlib.sha256(np.ascontiguousarray(one).tobytes()).hexdigest() for one in x])
-        return original(self, x, target, key, learning_rate)
+    def watched(program, *arguments, **named):
+        session = original(program, *arguments, **named)
+        step = session.step
 
-    monkeypatch.setattr(LayerwiseSession, "step", spy)
+        def spy(x, target, key, learning_rate):
+            seen.append([hashlib.sha256(np.ascontiguousarray(one).tobytes()).hexdigest() for one in x])
+            return step(x, target, key, learning_rate)
+
+        session.step = spy
+        return session
+
+    monkeypatch.setattr(Program, "session", watched)
     assert tatami(*TRAIN, *options, "--out", "run").code == 0
     last = len(seen) - 1
     for step in (0, 3, last):

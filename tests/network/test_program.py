@@ -32,11 +32,12 @@ from tatami import (
     UnknownNameError,
     build,
     clip_gradients,
+    native,
 )
 from tatami.backends import ReferenceBackend
 from tatami.layers import Context
 from tatami.models import MODELS
-from tatami.program import Kept, Step, first_not_finite
+from tatami.program import Kept, Step, backend_to_use, first_not_finite
 from tatami.program.layerwise import LayerwiseExecutor
 
 KEY = RandomKey(3, epoch=1, step=2)
@@ -216,10 +217,11 @@ def test_wrong_batches(program, parameters, change, error, message):
     [
         ({"backend": "refrence"}, UnknownNameError, "unknown backend 'refrence': did you mean 'reference'"),
         (
-            {"precision": "f46"},
+            {"backend": "reference", "precision": "f46"},
             UnknownNameError,
             "precision of the reference backend 'f46': did you mean 'f64'",
         ),
+        ({"precision": "f46"}, UnknownNameError, "unknown precision 'f46': did you mean 'f64'"),
         ({"threads": 0}, SettingError, "threads must be a whole number of at least 1, got 0"),
         ({"threads": "2"}, SettingError, "threads must be a whole number of at least 1, got '2'"),
     ],
@@ -227,6 +229,20 @@ def test_wrong_batches(program, parameters, change, error, message):
 def test_wrong_program_settings(settings, error, message):
     with pytest.raises(error, match=message):
         Program(graph(), **settings)
+
+
+def test_the_default_is_native_where_it_is_built_and_has_the_precision(monkeypatch):
+    fastest = "native" if native.is_built() else "reference"
+    assert Program(graph()).backend == backend_to_use() == fastest
+    assert Program(graph(), precision="f64").backend == "reference"
+    assert Program(graph(), backend="reference").backend == "reference"
+    assert backend_to_use(precision="bf16") == "native"
+    monkeypatch.setattr(native, "_kernels", None)
+    assert Program(graph()).backend == backend_to_use() == "reference"
+    assert backend_to_use("native") == "native"  # what was asked for by name is not replaced in silence
+    for settings in ({"backend": "native"}, {"precision": "bf16"}):
+        with pytest.raises(SettingError, match="native backend is not built into this installation"):
+            Program(graph(), **settings)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.bool_, np.int64, np.float16, np.float32])

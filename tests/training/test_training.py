@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tatami import native
 from tatami.data import Dataset, Scale
 from tatami.errors import (
     CheckpointError,
@@ -30,6 +31,7 @@ from tatami.training.model import load_model
 from tatami.training.progress import ProgressBar, Silent, epoch_line, epochs_to_print
 from tatami.training.run import identity, resume, train
 from tatami.training.run_folder import RunFolder
+from tatami.training.settings import TrainingSettings
 
 SETTINGS = {"epochs": 4, "batch_size": 8, "optimizer": SGD(0.3, momentum=0.5), "validation": 0.2, "seed": 5}
 
@@ -136,6 +138,23 @@ def test_without_validation_the_model_is_the_last_one(network, data, tmp_path):
     assert run.history.best_epoch is None
     assert run.weights_sha256 == run.checkpoint.weights_sha256
     assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_a_run_records_its_backend_and_goes_on_with_it(network, data, tmp_path, monkeypatch, backend):
+    if backend == "native" and not native.is_built():
+        pytest.skip("the kernels are not built")
+    with monkeypatch.context() as patch:
+        if backend == "reference":  # began where there were no kernels
+            patch.setattr(native, "_kernels", None)
+        run = train(network, data, out=tmp_path / "run", **SETTINGS)
+        half = train(network, data, out=tmp_path / "half", **{**SETTINGS, "epochs": 2})
+    assert run.checkpoint.settings.backend == run.model.backend == half.model.backend == backend
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["backend"] == backend
+    longer = resume(tmp_path / "half", data, epochs=4)
+    assert longer.checkpoint.settings.backend == backend
+    assert longer.weights_sha256 == run.weights_sha256
+    assert TrainingSettings(precision="f64").backend == "reference"
 
 
 def test_early_stopping_and_training_on(network, data, tmp_path):

@@ -12,6 +12,7 @@ from tatami import __version__, native
 from tatami.cli.console import Console
 from tatami.cli.options import json_option, usable_threads
 from tatami.errors import UnknownNameError
+from tatami.program import backend_to_use
 
 CORE = ("numpy", "safetensors", "click", "tqdm", "threadpoolctl")
 # Extra -> the package that it is for.
@@ -124,8 +125,9 @@ def linear_algebra() -> str:
 
 
 def backends() -> list[dict[str, Any]]:
-    """Return every backend, whether it can be used here, and if not why."""
-    return [{"name": "reference", "available": True, "reason": None}, native_backend()]
+    """Return every backend, whether it can be used here, if not why, and which one is used where none is named."""
+    every = [{"name": "reference", "available": True, "reason": None}, native_backend()]
+    return [{**backend, "default": backend["name"] == backend_to_use()} for backend in every]
 
 
 def native_backend() -> dict[str, Any]:
@@ -153,8 +155,12 @@ def backend_line(backend: dict[str, Any]) -> str:
     """Say in a line whether a backend can be used."""
     if not backend["available"]:
         return f"not available: {backend['reason']}"
+    default = ", the default" if backend["default"] else ""
     if not backend.get("instruction_sets"):
-        return "available"
+        return f"available{default}"
     why = "forced by TATAMI_ISA" if backend["forced"] else "the best"
     threads = f"{backend['threads']} thread{'' if backend['threads'] == 1 else 's'}"
-    return f"{backend['instruction_set']}, {why} of {', '.join(backend['instruction_sets'])}; {threads} by default"
+    return (
+        f"available{default}: {backend['instruction_set']}, {why} of {', '.join(backend['instruction_sets'])}; "
+        f"{threads} by default"
+    )

@@ -14,7 +14,9 @@ from tatami.inspect.phrases import LANGUAGES, Language
 LANGUAGE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
 F = TypeVar("F", bound=Callable[..., Any])
 
-backend_option = click.option("--backend", metavar="NAME", help="Backend that computes: reference or native.")
+backend_option = click.option(
+    "--backend", metavar="NAME", help="What computes: native (default where it is built) or reference."
+)
 threads_option = click.option(
     "--threads", type=int, metavar="N", help="Threads of a backend that has its own."
 )

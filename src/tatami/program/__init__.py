@@ -18,20 +18,56 @@ from tatami.program.session import LayerwiseSession, StepResult, TrainingSession
 from tatami.random import RandomKey
 
 __all__ = [
+    "BACKENDS",
+    "DEFAULT_BACKEND",
     "Kept",
     "Pass",
     "Program",
     "Step",
     "StepResult",
     "TrainingSession",
+    "backend_to_use",
     "first_not_finite",
 ]
 
 # What each backend computes in.
 BACKENDS = {"reference": ("f32", "f64"), "native": ("f32", "bf16")}
+# Stands for the backend that `backend_to_use` chooses; what is recorded anywhere is the chosen one.
+DEFAULT_BACKEND = "default"
 # What parameters and activations are kept in.
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "float32"}
 PREDICTION_BATCH = 256
+
+
+def backend_to_use(backend: str = DEFAULT_BACKEND, precision: str = "f32") -> str:
+    """Return the backend that a name and a precision stand for.
+
+    Args:
+        backend: 'reference', 'native', or 'default': of those with the precision native where its kernels are built,
+            else reference.
+        precision: 'f32', 'f64' or 'bf16'.
+
+    Raises:
+        UnknownNameError: no such backend, or it does not compute in the precision.
+
+    >>> backend_to_use("reference"), backend_to_use(precision="f64"), backend_to_use(precision="bf16")
+    ('reference', 'reference', 'native')
+    """
+    if backend == DEFAULT_BACKEND:
+        able = [name for name, precisions in BACKENDS.items() if precision in precisions]
+        if not able:
+            every = [name for precisions in BACKENDS.values() for name in precisions]
+            raise unknown_name("precision", precision, dict.fromkeys(every))
+        if len(able) == 1:
+            return able[0]
+        from tatami.native import is_built
+
+        return "native" if is_built() else "reference"
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    if precision not in BACKENDS[backend]:
+        raise unknown_name(f"precision of the {backend} backend", precision, BACKENDS[backend])
+    return backend
 
 
 class Program:
@@ -40,7 +76,8 @@ class Program:
     Args:
         network: what to run.
         loss: what training minimises; softmax cross-entropy by default.
-        backend: 'reference' (NumPy, written to be read) or 'native' (C++, fast).
+        backend: 'reference' (NumPy, written to be read) or 'native' (C++, fast); by default native where it is built
+            and has the precision, else reference. ``program.backend`` says which.
         precision: 'f32' (default); on the reference backend also 'f64', on the native one 'bf16': operands of
             convolutions and dense layers are rounded to bfloat16, sums and parameters stay float32.
         threads: number of threads of the native backend; by default what OpenMP would use (OMP_NUM_THREADS).
@@ -59,20 +96,17 @@ class Program:
         self,
         network: Network,
         loss: Loss | None = None,
-        backend: str = "reference",
+        backend: str = DEFAULT_BACKEND,
         precision: str = "f32",
         threads: int | None = None,
     ) -> None:
         """Plan the network."""
-        if backend not in BACKENDS:
-            raise unknown_name("backend", backend, BACKENDS)
-        if precision not in BACKENDS[backend]:
-            raise unknown_name(f"precision of the {backend} backend", precision, BACKENDS[backend])
+        chosen = backend_to_use(backend, precision)
         if threads is not None and (not is_whole(threads) or threads < 1):
             raise SettingError(f"threads must be a whole number of at least 1, got {threads!r}")
         self.network = network
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
-        self.backend = backend
+        self.backend = chosen
         self.precision = precision
         self.threads = threads
         self.dtype = DTYPES[precision]
@@ -91,7 +125,7 @@ class Program:
 
         >>> from tatami.layers import Dense
         >>> from tatami.network import Sequential
-        >>> print(Program(Sequential(Dense(3), input_shape=(4,))).summary())
+        >>> print(Program(Sequential(Dense(3), input_shape=(4,)), backend="reference").summary())
         network: input 4, output 3
         layer   type   settings  output  parameters  multiply-adds  receptive field
         dense1  Dense  3 units   3               15             12              all

@@ -2,7 +2,8 @@
 
 The network is described to an `Engine` node by node. A layer that has no kernel becomes an *external* node: the engine
 stops in front of it, the reference layer computes on NumPy arrays, and the engine goes on. That works everywhere, but
-costs copies and the reference's speed, so it is said once for each kind of layer.
+costs copies and the reference's speed; where it can be felt it is said, once for each kind of layer. The program's
+summary says it always.
 """
 
 import warnings
@@ -176,7 +177,7 @@ class PlannedNetwork:
         number = add_native_layer(self.engine, node.layer, inputs, shapes)
         if number is not None:
             return number
-        warn_once(type(node.layer).__name__)
+        warn_if_slow(node.layer, shapes, self.network.shapes[node.name])
         specs = self.network.parameter_specs.get(node.name, {})
         sizes = [int(np.prod(spec.shape)) for spec in specs.values()]
         number = int(self.engine.add_external(inputs, self.network.shapes[node.name], sizes))
@@ -534,15 +535,21 @@ def as_floats(array: Any) -> Array:
     return np.require(array, np.float32, ("C", "A"))
 
 
+# Multiply-adds and numbers that go through a reference layer for one example, from which on it is worth a word: about a
+# millisecond. Small networks are fast enough either way.
+MUCH_WORK = 2**20
 _warned: set[str] = set()
 
 
-def warn_once(layer: str) -> None:
-    """Say once for each kind of layer that it has no kernel."""
-    if layer not in _warned:
-        _warned.add(layer)
-        warnings.warn(
-            f"{layer} has no native kernel and runs on the reference backend inside the native program",
-            SlowLayerWarning,
-            stacklevel=2,
-        )
+def warn_if_slow(layer: Layer, input_shapes: tuple[Shape, ...], output_shape: Shape) -> None:
+    """Say once for each kind of layer that it has no kernel, if it has much to do."""
+    name = type(layer).__name__
+    numbers = sum(int(np.prod(shape)) for shape in (*input_shapes, output_shape))
+    if name in _warned or layer.multiply_adds(*input_shapes) + numbers < MUCH_WORK:
+        return
+    _warned.add(name)
+    warnings.warn(
+        f"{name} has no native kernel and runs on the reference backend inside the native program",
+        SlowLayerWarning,
+        stacklevel=2,
+    )

@@ -16,12 +16,11 @@ from tatami.data import Dataset, Preprocessing
 from tatami.errors import DataError, NotFiniteError, SettingError, ShapeError
 from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
-from tatami.program import Program, first_not_finite
+from tatami.program import DEFAULT_BACKEND, Program, backend_to_use, first_not_finite
 from tatami.random import RandomKey
 from tatami.training.checkpoint import Checkpoint, load_checkpoint, weights_sha256
 from tatami.training.evaluation import Evaluation, TaskEvaluation
 from tatami.training.run_folder import RunFolder
-from tatami.training.settings import DEFAULT_BACKEND
 from tatami.training.tasks import Classify, Task
 
 EVALUATION_BATCH = 256
@@ -53,6 +52,10 @@ class Model:
     precision: str = "f32"
     task: Task = field(default_factory=Classify)
 
+    def __post_init__(self) -> None:
+        """Choose the backend where none was named."""
+        object.__setattr__(self, "backend", backend_to_use(self.backend, self.precision))
+
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> "Model":
         """Take the model out of a checkpoint."""
@@ -76,7 +79,7 @@ class Model:
     def program(
         self, backend: str = DEFAULT_BACKEND, precision: str = "f32", threads: int | None = None
     ) -> Program:
-        """Plan the network for a backend."""
+        """Plan the network for a backend, by default for the fastest here."""
         return Program(self.network, loss=self.loss, backend=backend, precision=precision, threads=threads)
 
     def predict(self, images: NDArray[Any], program: Program | None = None) -> NDArray[Any]:

@@ -11,11 +11,11 @@ from tatami.errors import CheckpointError, SettingError, TatamiError
 from tatami.geometry import is_whole
 from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.optimizers import SGD, Optimizer
+from tatami.program import DEFAULT_BACKEND, backend_to_use
 from tatami.schedules import ConstantRate, Schedule
 from tatami.training.tasks import Classify, Task
 
 LARGEST_EPOCHS = 2**32 - 1
-DEFAULT_BACKEND = "reference"
 MOST_WORKERS = 256
 LATER_SETTINGS: Mapping[str, Any] = {"augmentation": None, "workers": 0, "task": {"type": "Classify"}}
 
@@ -34,7 +34,8 @@ class TrainingSettings:
         validation: share of the training images that is set aside to measure on after every epoch.
         patience: stop after so many epochs without a lower validation loss; None trains all epochs.
         seed: of the counter-based generator, for initial values, split, shuffling and dropout.
-        backend: which backend runs the program.
+        backend: which backend runs the program; by default native where it is built and has the precision, else
+            reference. The settings hold, and record, the chosen one.
         precision: 'f32', 'f64' or what else the backend offers.
         threads: threads of a backend that has its own; None leaves it to the backend.
         augmentation: how training images vary from epoch to epoch; None leaves them as they are.
@@ -66,7 +67,7 @@ class TrainingSettings:
     checkpoint_steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Check every number; names of backends and precisions are checked where programs are planned."""
+        """Check every number and choose the backend; whether it is built is checked where programs are planned."""
         if self.augmentation is not None and not isinstance(self.augmentation, Pipeline):
             raise SettingError(f"augmentation must be a Pipeline or None, got {self.augmentation!r:.80}")
         if not isinstance(self.task, Task):
@@ -96,6 +97,7 @@ class TrainingSettings:
                 "patience needs validation images to watch: set aside a share of the training images, "
                 "such as validation 0.1"
             )
+        object.__setattr__(self, "backend", backend_to_use(self.backend, self.precision))
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""
