@@ -16,7 +16,7 @@ ROOT = Path(tatami.__file__).parent
 # From the ground up. A room may import itself and the rooms on lower floors, not its neighbours.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("random", "geometry", "description"),
+    ("random", "geometry", "description", "single_thread"),
     ("native", "data"),
     ("backends",),
     ("initializers",),

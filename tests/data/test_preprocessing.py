@@ -32,6 +32,8 @@ EVERY = [
     ("scale", {}),
     *(("min-max", {"extent": extent}) for extent in ("all", "channel", "feature")),
     *(("standardise", {"extent": extent}) for extent in ("all", "channel", "feature")),
+    ("zca", {}),
+    ("pca", {}),
 ]
 
 
@@ -54,6 +56,17 @@ def test_the_data_stay_as_they_were(name, settings):
     before = data.images.copy()
     fit_preprocessing(name, data, **settings).apply(data.images, np.float32)
     np.testing.assert_array_equal(data.images, before)
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_the_inverse_gives_the_images_back(name, settings):
+    data = random_data()
+    fitted = fit_preprocessing(name, data, **settings)
+    white = fitted.apply(data.images, np.float64)
+    before = white.copy()
+    # The directions of a whitening are kept in float32.
+    np.testing.assert_allclose(fitted.inverse(white), data.images, atol=1e-5)
+    np.testing.assert_array_equal(white, before)
 
 
 def test_numbers_known_by_hand():

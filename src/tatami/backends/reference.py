@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tatami.backends import correlation, pooling
 from tatami.backends.base import Array, TieRule
-from tatami.backends.single_thread import SingleThreadedProducts
 from tatami.errors import SettingError
 from tatami.geometry import Geometry
+from tatami.single_thread import SingleThreadedProducts
 
 
 class ReferenceBackend:

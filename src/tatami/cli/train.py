@@ -63,7 +63,7 @@ WITH_RESUME = {
 @click.option(
     "--patience", type=int, metavar="N", help="Stop after N epochs without a lower validation loss."
 )
-@click.option("--preprocessing", metavar="NAME", help="none, scale, min-max, standardise.")
+@click.option("--preprocessing", metavar="NAME", help="none, scale, min-max, standardise, zca, pca.")
 @click.option(
     "--augment", metavar="NAME|FILE",
     help=f"Vary the training images: {', '.join(POLICIES)}, or a JSON file of a pipeline.",

@@ -3,6 +3,7 @@
 from tatami.data.batches import Batch, Batches
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.digits import load_digits
+from tatami.data.fitting import fit_preprocessing
 from tatami.data.idx import read_idx, write_idx
 from tatami.data.image_files import read_images
 from tatami.data.image_folder import load_image_folder
@@ -14,10 +15,10 @@ from tatami.data.preprocessing import (
     Scale,
     Standardise,
     Unchanged,
-    fit_preprocessing,
 )
 from tatami.data.sources import load, load_ox
 from tatami.data.splits import split_off_test, split_off_validation
+from tatami.data.whitening import PCAWhitening, ZCAWhitening
 
 __all__ = [
     "Batch",
@@ -27,10 +28,12 @@ __all__ = [
     "Handwriting",
     "ImageFormat",
     "MinMax",
+    "PCAWhitening",
     "Preprocessing",
     "Scale",
     "Standardise",
     "Unchanged",
+    "ZCAWhitening",
     "fit_preprocessing",
     "load",
     "load_digits",

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from tatami.data.dataset import Dataset, ImageFormat, check_finite
 from tatami.data.on_demand import chunks
 from tatami.description import Described
-from tatami.errors import SettingError, ShapeError, unknown_name
+from tatami.errors import SettingError, ShapeError
 
 Numbers = tuple[float, ...]
 EXTENTS = ("all", "channel", "feature")
@@ -50,6 +50,21 @@ class Preprocessing(Described, family="preprocessing", abstract=True):
         """Do the work; ``images`` are a copy of the input's floating type."""
         raise NotImplementedError
 
+    def inverse(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the images, in the data's own numbers, that the network's input was made of: `apply` undone.
+
+        Args:
+            values: (N, C, *spatial) of a floating type, such as what an autoencoder gives back.
+        """
+        raise NotImplementedError
+
+    def require_shape(self, images: NDArray[Any], shape: tuple[int, ...]) -> None:
+        """Raise unless images have the shape that the numbers were taken from."""
+        if images.shape[1:] != shape:
+            raise ShapeError(
+                f"{type(self).__name__}: fitted to images of shape {shape}, got {tuple(images.shape[1:])}"
+            )
+
 
 @dataclass(frozen=True)
 class Unchanged(Preprocessing):
@@ -63,6 +78,10 @@ class Unchanged(Preprocessing):
     def transform(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return x itself."""
         return images
+
+    def inverse(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return y itself."""
+        return values
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,10 @@ class Scale(Preprocessing):
         """Divide by the maximum."""
         images /= images.dtype.type(self.format.maximum)
         return images
+
+    def inverse(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Multiply by the maximum."""
+        return np.asarray(values * values.dtype.type(self.format.maximum))
 
 
 @dataclass(frozen=True)
@@ -123,15 +146,23 @@ class Fitted(Preprocessing, abstract=True):
 
     def transform(self, images: NDArray[Any]) -> NDArray[Any]:
         """(x - shift) / divisor."""
-        if images.shape[1:] != self.shape:
-            raise ShapeError(
-                f"{type(self).__name__}: fitted to images of shape {self.shape}, got {tuple(images.shape[1:])}"
-            )
-        shift, divisor = self.shift_and_divisor()
-        shape = numbers_shape(self.extent, self.shape)
-        images -= shift.reshape(shape).astype(images.dtype)
-        images /= np.where(divisor == 0, 1, divisor).reshape(shape).astype(images.dtype)
+        shift, divisor = self.aligned(images)
+        images -= shift
+        images /= divisor
         return images
+
+    def inverse(self, values: NDArray[Any]) -> NDArray[Any]:
+        """y·divisor + shift; what was constant in training comes back as that constant only if y is 0."""
+        shift, divisor = self.aligned(values)
+        return np.asarray(values * divisor + shift)
+
+    def aligned(self, images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return shift and divisor so that they stand against images of their type."""
+        self.require_shape(images, self.shape)
+        shape = numbers_shape(self.extent, self.shape)
+        shift, divisor = self.shift_and_divisor()
+        divisor = np.where(divisor == 0, 1, divisor)
+        return shift.reshape(shape).astype(images.dtype), divisor.reshape(shape).astype(images.dtype)
 
 
 @dataclass(frozen=True)
@@ -199,34 +230,6 @@ class Standardise(Fitted):
     def shift_and_divisor(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and deviation."""
         return np.array(self.mean), np.array(self.deviation)
-
-
-NAMES: dict[str, type[Unchanged | Scale | MinMax | Standardise]] = {
-    "none": Unchanged,
-    "scale": Scale,
-    "min-max": MinMax,
-    "standardise": Standardise,
-}
-
-
-def fit_preprocessing(name: str, dataset: Dataset, extent: str = "channel") -> Preprocessing:
-    """Return the preprocessing of a name, fitted to the images to train on.
-
-    Args:
-        name: 'none', 'scale', 'min-max' or 'standardise'.
-        dataset: the images to train on, without those to validate and to test on.
-        extent: for 'min-max' and 'standardise': 'all', 'channel' or 'feature'.
-
-    Raises:
-        UnknownNameError: another name.
-        SettingError: another extent.
-    """
-    if name not in NAMES:
-        raise unknown_name("preprocessing", name, NAMES)
-    cls = NAMES[name]
-    if issubclass(cls, MinMax | Standardise):
-        return cls.fit(dataset, extent)
-    return cls.fit(dataset)
 
 
 def numbers_shape(extent: str, image_shape: tuple[int, ...]) -> tuple[int, ...]:

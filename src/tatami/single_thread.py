@@ -1,4 +1,4 @@
-"""One thread for NumPy's matrix products while the reference backend computes.
+"""One thread for NumPy's matrix products: while the reference backend computes, and where images are whitened.
 
 A matrix product that is cut among threads may add in another order, so its last bits would depend on the machine's load
 and number of cores; the oracle must not. For the lectures' small matrices one thread is also the faster choice: on a
