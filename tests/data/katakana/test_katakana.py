@@ -7,10 +7,13 @@ import pytest
 from PIL import ImageFont
 
 from tatami.data import load
-from tatami.data.katakana import FIFTEEN, NAMES, Handwriting, load_katakana
+from tatami.data.augmentation.draws import Draws
+from tatami.data.katakana import FIFTEEN, NAMES, Handwriting, handwriting, load_katakana
+from tatami.data.katakana.fonts import glyph_of
 from tatami.data.katakana.handwriting import write_kana
 from tatami.data.katakana.strokes import BOX, strokes_of
 from tatami.errors import DataError, SettingError, UnknownNameError
+from tatami.random import RandomKey
 
 # How many strokes every Japanese child learns for ア to ン.
 COUNTS = (
@@ -43,7 +46,7 @@ def test_a_sample_depends_on_seed_kana_and_number_only():
 
 def test_the_bits_are_the_same_on_every_machine():
     images = load_katakana(NAMES, samples=1, test_samples=1, size=16).train.images
-    assert hashlib.sha256(images.tobytes()).hexdigest()[:16] == "89dd0abd455e2ae1"
+    assert hashlib.sha256(images.tobytes()).hexdigest()[:16] == "577177814f283589"
 
 
 def test_writers_differ():
@@ -57,6 +60,50 @@ def test_any_size(size):
     assert data.image_shape == (1, *(size if isinstance(size, tuple) else (size, size)))
     assert (data.images.reshape(4, -1).max(axis=1) > 100).all()
     assert data.images.mean() < 100
+
+
+@pytest.mark.parametrize("size", [(64, 50), (17, 90)])
+def test_bands_of_a_large_image_are_the_image(monkeypatch, size):
+    whole = write_kana("ネ", np.arange(5), size, 0, Handwriting())
+    monkeypatch.setattr(handwriting, "LARGEST_GRID", 9_000)
+    np.testing.assert_array_equal(write_kana("ネ", np.arange(5), size, 0, Handwriting()), whole)
+
+
+def test_joins_are_missed_more_often_than_crossed():
+    # The upright stroke of エ is to begin at the bar; far above it the character would be another one.
+    hand = Handwriting()
+    draws = Draws(RandomKey(0, NAMES.index("エ")), 0, np.arange(1000))
+    bar, upright = (handwriting.written(strokes_of("エ")[number], number, draws, hand) for number in range(2))
+    joins = [np.interp(begin[0], one[:, 0], one[:, 1]) for begin, one in zip(upright[:, 0], bar, strict=True)]
+    below = upright[:, 0, 1] - joins
+    assert below.mean() > 1
+    assert (below > 5).mean() > 4 * (below < -5).mean()
+    neat = Handwriting(jitter=0, wander=0, joins=0)
+    begin = handwriting.written(strokes_of("エ")[1], 1, draws, neat)[:, 0]
+    np.testing.assert_allclose(begin, np.broadcast_to([50, 22], begin.shape), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("setting", "low", "high"),
+    [("pen", (3, 3), (14, 14)), ("sizes", (0.4, 0.4), (0.9, 0.9)), ("speed", 0.9, 0.0)],
+)
+def test_settings_of_the_hand_do_what_they_say(setting, low, high):
+    ink = [
+        write_kana("ア", np.arange(20), (28, 28), 0, Handwriting(**{setting: value})).mean()
+        for value in (low, high)
+    ]
+    assert ink[0] < 0.9 * ink[1]
+
+
+@pytest.mark.parametrize("setting", ["jitter", "wander", "slant", "turn", "shift", "joins"])
+def test_writers_differ_by_each_setting_alone(setting):
+    still = {"pen": (7, 7), "sizes": (0.8, 0.8), "rounding": 0, "speed": 0}
+    still |= dict.fromkeys(("jitter", "wander", "slant", "turn", "shift", "joins"), 0.0)
+    alike = write_kana("キ", np.arange(9), (28, 28), 0, Handwriting(**still))
+    assert (alike == alike[0]).all()
+    value = {"slant": 0.2, "turn": 8.0}.get(setting, 4.0)
+    different = write_kana("キ", np.arange(9), (28, 28), 0, Handwriting(**{**still, setting: value}))
+    assert len({image.tobytes() for image in different}) == 9
 
 
 def test_other_writers_are_recognised_by_their_nearest_neighbours():
@@ -98,6 +145,9 @@ def test_a_font_gives_a_second_style():
         path = ImageFont.truetype("NotoSansCJK-Regular.ttc", 10).path
     except OSError:
         pytest.skip("there is no font with katakana on this machine")
+    # ロ is a box, as many fonts draw what they lack.
+    assert all(glyph_of(kana, (28, 28), path).max() == 255 for kana in NAMES)
+    assert glyph_of("ア", (3, 40_000), path).shape == (3, 40_000)
     splits = load_katakana(samples=2, test_samples=3, font=path)
     assert len(splits.test) == 45
     assert len({image.tobytes() for image in splits.test.images}) == 45

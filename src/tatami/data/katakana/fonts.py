@@ -1,5 +1,6 @@
 """Katakana printed in a font that the user has: the second style, which tests what was learned from the first."""
 
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from tatami.data.augmentation.draws import Draws
 from tatami.data.augmentation.geometric import Rotate, Shift, Zoom, product
 from tatami.data.augmentation.resampling import Outside, projected, sample
+from tatami.data.image_formats import LARGEST_PIXELS
 from tatami.data.katakana.strokes import NAMES
 from tatami.data.pillow import pillow
 from tatami.errors import DataError
@@ -37,16 +39,18 @@ def print_kana(
 
 def glyph_of(kana: str, size: tuple[int, int], font: Path) -> NDArray[np.uint8]:
     """Return one character in the middle of an image."""
-    side = round(min(size) * FILL * OVERSAMPLING)
+    finer = max(1, min(OVERSAMPLING, isqrt(LARGEST_PIXELS // (size[0] * size[1]))))
+    side = max(1, round(min(size) * FILL * finer))
     try:
         face = pillow("ImageFont").truetype(str(font), side)
         box = face.getbbox(kana)
-        missing = face.getmask(kana).getbbox() == face.getmask("\U0010fffd").getbbox()
-    except (OSError, ValueError) as error:
+        # What a font draws for a character that it lacks is what it draws for one that no font has.
+        missing = bytes(face.getmask(kana)) == bytes(face.getmask("\U0010fffd"))
+    except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{font}: not a font file that can be read ({error})") from error
     if missing or box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(f"{font}: the font has no {kana}; name a Japanese one")
-    picture = pillow("Image").new("L", (size[1] * OVERSAMPLING, size[0] * OVERSAMPLING), 0)
+    picture = pillow("Image").new("L", (size[1] * finer, size[0] * finer), 0)
     place = (
         (picture.width - box[0] - box[2]) / 2,
         (picture.height - box[1] - box[3]) / 2,
