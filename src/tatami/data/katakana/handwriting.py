@@ -21,8 +21,8 @@ PIECES = 6
 # Numbers of (sample, row, column, piece) that are held at a time while ink is laid.
 LARGEST_GRID = 2**21
 # Joins are missed more often, and by more, than crossed: エ with a long upright stroke would be another character, 土,
-# and テ would be チ. In units of the deviation: how much too short strokes are in the mean, and the share by which those
-# that are too long are too long.
+# and テ would be チ. Strokes are too short by this much in the mean, in units of the deviation, and those that are too
+# long are so by this share.
 MISSED = 0.5
 CROSSED = 0.4
 
