@@ -47,15 +47,19 @@ def rounded(x: Array) -> Array:
     return np.where(np.isnan(x), np.float32(np.nan), upper.view(np.float32)).astype(np.float32)
 
 
-def runs_in_bf16(network: Network, name: str) -> bool:
+def runs_in_bf16(network: Network, name: str, isa: str) -> bool:
     """Say whether a layer has bf16 kernels, as the engine decides it."""
     layer = network[name]
     if isinstance(layer, layers.Dense):
         return True
-    if not isinstance(layer, layers.Convolution) or layer.groups != 1:
+    if not isinstance(layer, layers.Convolution):
         return False
     node = next(node for node in network.nodes if node.name == name)
     shape = network.input_shapes(node)[0]
+    if isa.startswith("amx"):  # tiles take everything but depthwise convolutions
+        return not 1 < layer.groups == shape[0] == layer.filters
+    if layer.groups != 1:
+        return False
     geometry = layer.window(shape)
     assert geometry is not None
     whole = geometry.kernel == shape[1:] and not any(before or after for before, after in geometry.padding)
@@ -63,7 +67,7 @@ def runs_in_bf16(network: Network, name: str) -> bool:
 
 
 def emulate(
-    network: Network, parameters: Parameters, x: Array, target: Any
+    network: Network, parameters: Parameters, x: Array, target: Any, isa: str
 ) -> tuple[Array, Parameters, dict[str, Array]]:
     """Return the output, the gradient of every parameter and of every node, for half the sum of squared errors."""
     ops = ReferenceBackend()
@@ -73,7 +77,7 @@ def emulate(
     for node in network.nodes:
         inputs = tuple(values[source] for source in node.inputs)
         weights: Mapping[str, Array] = parameters.get(node.name, {})
-        if runs_in_bf16(network, node.name):
+        if runs_in_bf16(network, node.name, isa):
             inputs = tuple(rounded(value) for value in inputs)
             weights = {**weights, "weight": rounded(weights["weight"])}
         result = node.layer.forward(ops, inputs, weights, Context(True, KEY, {}))
@@ -83,7 +87,7 @@ def emulate(
     gradients: Parameters = {}
     for node in reversed(network.nodes):
         dy = dvalues[node.name]
-        if runs_in_bf16(network, node.name):
+        if runs_in_bf16(network, node.name, isa):
             dy = rounded(dy)
         back = node.layer.backward(ops, dy, saved[node.name], used[node.name])
         if back.dparameters:
@@ -110,7 +114,7 @@ def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> 
     parameters = network.initialize(seed=2)
     x = KEY.normal("x", (batch, *network.input_shape)).astype(np.float32)
     # The target is chosen such that the gradient of the output is a few steps of 1/4: a bf16 number on both sides.
-    output = emulate(network, parameters, x, np.float32(0))[0]
+    output = emulate(network, parameters, x, np.float32(0), isa)[0]
     target = output - np.round(4 * KEY.normal("dy", output.shape).astype(np.float32)) / 4
     planned = executor(network, isa)
     traces = np.concatenate([x, x])[: batch + 1] * 100 + 7
@@ -118,7 +122,7 @@ def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> 
     for keep in (False, True):
         planned.train_step(parameters, traces.astype(np.float32), wrong, KEY, {}, keep)
     planned.forward(parameters, traces.astype(np.float32), False, KEY, {}, False)
-    output, gradients, dvalues = emulate(network, parameters, x, target)
+    output, gradients, dvalues = emulate(network, parameters, x, target, isa)
     has_dropout = any(isinstance(node.layer, layers.Dropout) for node in network.nodes)
     if not has_dropout:
         assert error_of(planned.forward(parameters, x, False, KEY, {}, False).output, output) <= tolerance

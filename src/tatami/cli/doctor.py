@@ -58,7 +58,11 @@ def command(as_json: bool) -> None:
         }
     )
     console.heading("Backends")
-    console.fields({backend["name"]: backend_line(backend) for backend in facts["backends"]})
+    lines = {backend["name"]: backend_line(backend) for backend in facts["backends"]}
+    for backend in facts["backends"]:
+        if backend.get("tiles"):
+            lines["tiles (amx)"] = backend["tiles"]
+    console.fields(lines)
     console.json(facts)
 
 
@@ -148,6 +152,7 @@ def native_backend() -> dict[str, Any]:
         "instruction_set": chosen,
         "forced": forced,
         "threads": native.kernels().default_threads() if native.is_built() else None,
+        "tiles": native.tile_support() if native.is_built() else None,
     }
 
 
@@ -159,6 +164,8 @@ def backend_line(backend: dict[str, Any]) -> str:
     if not backend.get("instruction_sets"):
         return f"available{default}"
     why = "forced by TATAMI_ISA" if backend["forced"] else "the best"
+    if backend["instruction_set"] in native.emulated():
+        why += " (tiles in software: only for tests), not one"
     threads = f"{backend['threads']} thread{'' if backend['threads'] == 1 else 's'}"
     return (
         f"available{default}: {backend['instruction_set']}, {why} of {', '.join(backend['instruction_sets'])}; "

@@ -1,8 +1,9 @@
 """The C++ kernels: whether they are there, for which instruction sets, and which one is used.
 
-The environment variable ``TATAMI_ISA`` forces one of `available` (baseline, avx2, avx512, avx512_bf16); otherwise the
-best that the processor can execute is taken. An installation without compiled kernels imports all the same; `kernels`
-then says why they are missing.
+The environment variable ``TATAMI_ISA`` forces one of `available` (baseline, avx2, avx512, avx512_bf16, amx); otherwise
+the best that the processor can execute is taken. ``TATAMI_ISA=amx_emulated`` runs the kernels for tile registers (amx)
+on an emulation of these registers, on any machine: slow, and only for tests. An installation without compiled kernels
+imports all the same; `kernels` then says why they are missing.
 """
 
 import importlib
@@ -50,6 +51,17 @@ def available() -> tuple[str, ...]:
     return tuple(kernels().available()) if is_built() else ()
 
 
+def emulated() -> tuple[str, ...]:
+    """Return the instruction sets that this processor need not have, because tests emulate them."""
+    return ("amx_emulated",) if is_built() else ()
+
+
+def tile_support() -> str:
+    """Return one line on tile registers (amx): how they were checked when the kernels were loaded, or why they rest."""
+    missing, checked = kernels().tiles() if is_built() else (why_missing(), "")
+    return checked or f"not used: {missing}"
+
+
 def instruction_set() -> str:
     """Return the instruction set in use: the best available, or what ``TATAMI_ISA`` names.
 
@@ -61,7 +73,7 @@ def instruction_set() -> str:
     choices = available()
     if not wanted:
         return choices[0]
-    if wanted not in choices:
+    if wanted not in choices and wanted not in emulated():
         raise instruction_set_error(wanted, choices)
     return wanted
 

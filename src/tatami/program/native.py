@@ -30,6 +30,8 @@ from tatami.random import RandomKey
 
 PREDICT, TRAIN, INSPECT = 0, 1, 2
 VALUE, GRADIENT, FIRST_SLOT = 0, 1, 2
+# Products of bf16 that stand for one of floats; 0: floats are multiplied.
+PRODUCTS = {"f32": 0, "bf16": 1, "bf16x3": 3}
 ACTIVATIONS: dict[type[Layer], int] = {
     layers.Identity: 0,
     layers.Step: 1,
@@ -146,7 +148,7 @@ class PlannedNetwork:
     ) -> None:
         """Describe the network; the optimiser is the one that `update` will apply."""
         self.network = network
-        self.engine: Engine = kernels().Engine(instruction_set(), threads or 0, precision == "bf16")
+        self.engine: Engine = kernels().Engine(instruction_set(), threads or 0, PRODUCTS[precision])
         self.number = {INPUT: self.engine.add_input(network.input_shape)}
         self.external: dict[int, Node] = {}
         for node in network.nodes:

@@ -75,7 +75,9 @@ void free_floats(float* memory) { ::operator delete(memory, std::align_val_t{64}
 
 void Engine::Free::operator()(float* memory) const { free_floats(memory); }
 
-Engine::Engine(const Kernels& kernels, int threads, bool bf16) : kernels_(kernels), threads_(threads), bf16_(bf16) {
+Engine::Engine(const Kernels& kernels, int threads, int products) : kernels_(kernels), threads_(threads), products_(products) {
+    require(products == 0 || products == 1 || products == 3, "products must be 0 (float32), 1 (bf16) or 3 (bf16 three times)");
+    require(products != 3 || kernels.tiles != nullptr, "three products of bf16 for one of floats need tile registers");
     require(threads >= 0 && threads <= 256, "threads must be from 0 (automatic) to 256");
 }
 

@@ -103,7 +103,8 @@ class Plan;
 
 class Engine {
 public:
-    Engine(const Kernels& kernels, int threads, bool bf16 = false);
+    // products: 0 multiplies floats, 1 floats rounded to bf16, 3 floats as three products of bf16 (on tiles only).
+    Engine(const Kernels& kernels, int threads, int products = 0);
     ~Engine();
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
@@ -127,7 +128,8 @@ public:
     const std::vector<Parameter>& parameters() const { return parameters_; }
     const Kernels& kernels() const { return kernels_; }
     int threads() const { return threads_; }
-    bool bf16() const { return bf16_; }  // operands of products are rounded to bf16
+    bool bf16() const { return products_ > 0; }  // operands of products are bf16
+    int products() const { return products_; }
     int parameter_index(int node, const std::string& name) const;
 
     // which: 0 value, 1 gradient, 2 and 3 the optimiser's slots
@@ -177,7 +179,7 @@ private:
 
     const Kernels& kernels_;
     int threads_;
-    bool bf16_;
+    int products_;
     bool finished_ = false;
     std::vector<Node> nodes_;
     std::vector<Parameter> parameters_;

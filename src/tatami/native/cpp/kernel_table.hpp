@@ -246,6 +246,8 @@ struct Update {
     float epsilon, correction1, correction2;
 };
 
+struct TileKernels;
+
 struct Kernels {
     const char* name;
     int lanes;
@@ -296,6 +298,7 @@ struct Kernels {
                       std::uint32_t threshold, float factor, float* scale);
     // to[j · to_stride + i] = from[i · from_stride + j] for i < rows, j < columns
     void (*transpose)(const float* from, Index from_stride, float* to, Index to_stride, Index rows, Index columns);
+    const TileKernels* tiles = nullptr;  // products of bf16 on tile registers, where there are any; see tile_table.hpp
 };
 
 const Kernels* baseline_kernels();

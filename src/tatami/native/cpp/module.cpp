@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "engine.hpp"
+#include "tile_support.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -37,9 +38,23 @@ void require_aligned(const Array& array) {
             "the array does not lie at a multiple of its item size; copy it");
 }
 
+// A set of vector kernels with tiles beside them.
+Kernels with_tiles(const char* name, const Kernels& vectors, const TileKernels* tiles) {
+    Kernels kernels = vectors;
+    kernels.name = name;
+    kernels.tiles = tiles;
+    return kernels;
+}
+
 // The tables that this processor can execute, best first.
 std::vector<const Kernels*> available_kernels() {
     std::vector<const Kernels*> found;
+#if defined(TATAMI_X86) && defined(TATAMI_AMX)
+    if (tiles_missing().empty()) {
+        static const Kernels amx = with_tiles("amx", *avx512_bf16_kernels(), amx_tiles());
+        found.push_back(&amx);
+    }
+#endif
 #if defined(TATAMI_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
@@ -53,7 +68,18 @@ std::vector<const Kernels*> available_kernels() {
     return found;
 }
 
+// The best vectors with tiles in software: slow, for tests only, and so never chosen but by name.
+const Kernels& emulated_kernels() {
+    static const Kernels emulated = [] {
+        const std::vector<const Kernels*> found = available_kernels();
+        const Kernels& vectors = *(found[0]->tiles == nullptr ? found[0] : found[1]);
+        return with_tiles("amx_emulated", vectors, emulated_tiles());
+    }();
+    return emulated;
+}
+
 const Kernels& kernels_named(const std::string& name) {
+    if (name == "amx_emulated") return emulated_kernels();
     for (const Kernels* kernels : available_kernels())
         if (name.empty() || name == kernels->name) return *kernels;
     throw DescriptionError("instruction set '" + name + "' is not available on this processor");
@@ -147,14 +173,28 @@ NB_MODULE(_kernels, module) {
             return names;
         },
         "Instruction sets that this build has kernels for and this processor can execute, best first.");
+    module.def(
+        "tiles", [] { return std::make_tuple(tiles_missing(), tiles_checked()); },
+        "Why the processor's tiles are not used, or an empty string; and how they were checked.");
+    module.def(
+        "tile_misuse", [] { return first_tile_misuse(); },
+        "The first rule of tile registers that work on the emulation has broken, or an empty string.");
+    module.def(
+        "check_emulation",
+        [] {
+            bool exact = false;
+            const std::string difference = compare_tiles(*emulated_tiles(), *emulated_tiles_baseline(), exact);
+            return !difference.empty() ? difference : exact ? std::string() : std::string("the bits differ");
+        },
+        "Run the check of the tiles on two compilations of the emulation: an empty string, or what differs.");
     module.def("default_threads", [] { return threads_to_use(0); }, "Number of threads OpenMP would use.");
 
     nb::class_<Engine>(module, "Engine", "A network, its parameters and the plans that run it.")
         .def("__init__",
-             [](Engine* self, const std::string& isa, int threads, bool bf16) {
-                 new (self) Engine(kernels_named(isa), threads, bf16);
+             [](Engine* self, const std::string& isa, int threads, int products) {
+                 new (self) Engine(kernels_named(isa), threads, products);
              },
-             "isa"_a = "", "threads"_a = 0, "bf16"_a = false)
+             "isa"_a = "", "threads"_a = 0, "products"_a = 0)
         .def_prop_ro("isa", [](const Engine& e) { return std::string(e.kernels().name); })
         .def_prop_ro("memory",
                      [](Engine& e) {

@@ -72,9 +72,15 @@ bool sees_everything(const Engine& engine, int node) {
            w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0};
 }
 
+bool uses_tiles(const Engine& engine, int node) {
+    const Kind kind = engine.nodes()[static_cast<std::size_t>(node)].kind;
+    return engine.bf16() && engine.kernels().tiles != nullptr &&
+           (kind == Kind::dense || (kind == Kind::convolution && !is_depthwise(engine, node)));
+}
+
 bool uses_pairs(const Engine& engine, int node) {
     const Node& product = engine.nodes()[static_cast<std::size_t>(node)];
-    if (!engine.bf16()) return false;
+    if (!engine.bf16() || uses_tiles(engine, node)) return false;
     if (product.kind == Kind::dense || sees_everything(engine, node)) return true;
     constexpr Index enough = 8;  // with fewer channels preparing the pairs costs more than they save
     return product.kind == Kind::convolution && product.groups == 1 &&
@@ -85,7 +91,7 @@ bool winograd_fits(const Engine& engine, int node) {
     const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
     if (convolution.kind != Kind::convolution || convolution.groups != 1) return false;
     const WindowSettings& w = convolution.window;
-    if (sees_everything(engine, node) || uses_pairs(engine, node)) return false;
+    if (sees_everything(engine, node) || uses_pairs(engine, node) || uses_tiles(engine, node)) return false;
     const Index channels = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape.channels;
     constexpr Index enough = 16;  // with fewer the transforms cost more than they save
     return w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1} &&
@@ -195,7 +201,8 @@ void Plan::build_operations() {
                 if (j >= 0 && j != output && (j == i || pool)) fuse(j, output);
             if (relu) done[static_cast<std::size_t>(next)] = true;
             done[static_cast<std::size_t>(output)] = true;
-            operations_.push_back(make_convolution(*this, i, relu, pool, output));
+            const auto make = uses_tiles(engine, i) ? make_tile_convolution : make_convolution;
+            operations_.push_back(make(*this, i, relu, pool, output));
         } else if (node.kind == Kind::dense || node.kind == Kind::convolution) {
             const int next = only_consumer(i);
             const bool relu = fusible && is_relu(next);
@@ -203,7 +210,8 @@ void Plan::build_operations() {
                 fuse(i, next);
                 done[static_cast<std::size_t>(next)] = true;
             }
-            operations_.push_back(make_dense(*this, i, relu, relu ? next : i));
+            const auto make = uses_tiles(engine, i) ? make_tile_dense : make_dense;
+            operations_.push_back(make(*this, i, relu, relu ? next : i));
         } else if (node.kind == Kind::batch_norm) {
             const int next = only_consumer(i);
             const bool relu = fusible && is_relu(next);

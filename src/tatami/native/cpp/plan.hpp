@@ -28,6 +28,7 @@ bool is_depthwise(const Engine& engine, int node);
 bool sees_everything(const Engine& engine, int node);  // a convolution with one window: a dense layer in disguise
 bool winograd_fits(const Engine& engine, int node);  // a 3×3 convolution with stride 1 and enough channels
 bool uses_pairs(const Engine& engine, int node);     // runs on pairs of bf16 when the engine rounds to bf16
+bool uses_tiles(const Engine& engine, int node);     // the same on the processor's tiles
 bool flatten_is_alias(const Engine& engine, int node);
 std::vector<int> consumers_of(const Engine& engine, int node);
 
@@ -175,6 +176,8 @@ public:
 std::unique_ptr<Operation> make_import(Plan& plan);
 std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
 std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int output);
+std::unique_ptr<Operation> make_tile_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
+std::unique_ptr<Operation> make_tile_dense(Plan& plan, int dense, bool relu, int output);
 std::unique_ptr<Operation> make_batch_norm(Plan& plan, int normalization, bool relu, int output);
 std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else
 
