@@ -22,6 +22,7 @@ from tatami.inspect.activations import activation_histograms, feature_maps
 from tatami.inspect.colours import coloured, laid_over, png
 from tatami.inspect.diagram import network_diagram, skipping_edges, write_diagram
 from tatami.inspect.filter_banks import filters
+from tatami.inspect.filter_growth import filter_growth
 from tatami.inspect.markup import Markup, element
 from tatami.inspect.methods import METHODS
 from tatami.inspect.reliability import calibration
@@ -144,6 +145,8 @@ class TestFigures:
             figures.curves_figure(run.history, "A run"),
             figures.norms_figure([0, 1], {"conv1.weight": np.array([1.0, 2.0])}, "Norms"),
             figures.norms_figure([0, 1], {"conv1.bias": np.array([0.0, 2.0])}, "Norms"),
+            figures.growth_figure(filter_growth(run.folder.path, "conv2[1,5]")),
+            figures.growth_figure(filter_growth(run.folder.path), "Growth", "ja"),
             figures.calibration_figure(calibration(probabilities, digits.test.labels)),
             figures.histograms_figure({"relu1": spreads["relu1"], "dense2": spreads["dense2"]}),
         ]
@@ -330,7 +333,27 @@ class TestCommands:
     def test_inspect_without_an_image_draws_what_needs_none(self, run, tmp_path, capsys):
         assert main(["inspect", str(run.folder.path), "--out", str(tmp_path / "out")]) == 0
         names = sorted(path.name for path in (tmp_path / "out").iterdir())
-        assert names == ["filters-conv1.png", "filters-conv2.png", "ideal.png", "network.svg"]
+        assert names == [
+            "filters-conv1.png", "filters-conv2.png", "growth-conv1.png", "growth-conv2.png", "ideal.png",
+            "network.svg",
+        ]  # fmt: skip
+
+    def test_inspect_draws_the_growth_of_chosen_filters(self, run, tmp_path, capsys):
+        words = ["inspect", str(run.folder.path), "--what", "growth", "--out", str(tmp_path / "out")]
+        assert main([*words, "--filters", "conv2[1,5]", "--filters", "conv2[7]"]) == 0
+        names = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert names == ["growth-conv2-2.png", "growth-conv2.png"]
+        assert main([*words, "--filters", "conv2[8]"]) == 1
+        assert "conv2: filter 8 was not recorded, 0 to 7 were" in capsys.readouterr().err
+
+    def test_report_shows_the_filters_that_are_asked_for(self, run, tmp_path, capsys):
+        path = tmp_path / "page.html"
+        assert main(["report", str(run.folder.path), "--filters", "conv2[3,6]", "--out", str(path)]) == 0
+        text = path.read_text(encoding="utf-8")
+        assert "filters of conv2 over the epochs" in text
+        assert "filters of conv1 over the epochs" not in text
+        assert main(["report", str(run.folder.path), "--filters", "dense1", "--out", str(path)]) == 1
+        assert "unknown layer whose filters were recorded 'dense1'" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("words", "message"),

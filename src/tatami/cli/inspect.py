@@ -11,20 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.cli.console import Console
-from tatami.cli.options import json_option
+from tatami.cli.options import filters_option, json_option
 from tatami.cli.predict import INVERT
 from tatami.data import read_images
-from tatami.errors import SettingError, unknown_name
+from tatami.errors import CheckpointError, SettingError, unknown_name
 from tatami.inspect.activations import feature_maps, layer_names
 from tatami.inspect.class_activation import last_maps
 from tatami.inspect.diagram import write_diagram
-from tatami.inspect.filter_banks import filters, layers_with_filters
+from tatami.inspect.filter_banks import filters
+from tatami.inspect.filter_growth import chosen_growth, recorded_layers
 from tatami.inspect.maximisation import Ascent, maximise_activation
 from tatami.inspect.methods import METHODS, attribution_map
 from tatami.inspect.units import Unit
-from tatami.layers import Convolution, Dropout, Flatten
+from tatami.layers import Dense, Dropout, Flatten
 from tatami.network import Network
+from tatami.training.filters import layers_with_filters
+from tatami.training.growth import Growth
 from tatami.training.model import Model, load_model
+from tatami.training.run_folder import RunFolder
 
 RESOLUTION = 150
 
@@ -34,20 +38,24 @@ class Request:
     """What is to be drawn, and of what.
 
     Attributes:
+        run: the folder of the run, or a checkpoint.
         model: the model.
         path: the image file, or None.
         invert: whether to turn dark on light into light on dark.
         class_name: the class to ask about, or None for the one that the model sees.
         unit: the unit to ask about instead, or None.
         layers: layers to draw filters and maps of; all of them if empty.
+        filters: filters to draw the growth of; all that were recorded if empty.
     """
 
+    run: Path
     model: Model
     path: Path | None
     invert: str
     class_name: str | None
     unit: Unit | None
     layers: tuple[str, ...]
+    filters: tuple[str, ...] = ()
 
     @property
     def network(self) -> Network:
@@ -113,10 +121,23 @@ def filter_pictures(request: Request) -> Iterator[Picture]:
 
     network = request.network
     known = layers_with_filters(network)
-    convolutions = [name for name in known if isinstance(network[name], Convolution)]
-    for name in request.chosen(known if request.layers else convolutions or known[:1]):
+    sliding = [name for name in known if not isinstance(network[name], Dense)]
+    for name in request.chosen(known if request.layers else sliding or known[:1]):
         values = filters(network, request.model.parameters, name)
         yield f"filters-{name}.png", saved(filters_figure(values, f"Filters of {name}"))
+
+
+def growth_pictures(request: Request) -> Iterator[Picture]:
+    """Draw how filters grew over the epochs: those that were named, or all that the run recorded."""
+    from tatami.inspect.figures import growth_figure
+
+    growth = Growth.load(RunFolder.open(request.run).growth_file)
+    asked = request.filters or request.layers or recorded_layers(growth, request.network)
+    strips = [chosen_growth(growth, request.network, text) for text in asked]
+    for number, grown in enumerate(strips):
+        again = sum(earlier.layer == grown.layer for earlier in strips[:number])
+        name = f"growth-{grown.layer}{f'-{again + 1}' if again else ''}.png"
+        yield name, saved(growth_figure(grown, f"Filters of {grown.layer} over the epochs"))
 
 
 def map_pictures(request: Request) -> Iterator[Picture]:
@@ -180,12 +201,13 @@ def diagram_pictures(request: Request) -> Iterator[Picture]:
 
 PICTURES: dict[str, Callable[[Request], Iterator[Picture]]] = {
     "filters": filter_pictures,
+    "growth": growth_pictures,
     "maps": map_pictures,
     "ideal": ideal_pictures,
     "network": diagram_pictures,
 }
 KNOWN = (*PICTURES, *METHODS)
-WITHOUT_IMAGE = ("network", "filters", "ideal")
+WITHOUT_IMAGE = ("network", "filters", "growth", "ideal")
 
 
 @click.command(epilog="Example: tatami inspect runs/digits-small_convnet-001 seven.png --what maps,grad-cam")
@@ -212,6 +234,7 @@ WITHOUT_IMAGE = ("network", "filters", "ideal")
     "--invert", type=click.Choice(list(INVERT)), default="auto", show_default=True,
     help="Turn dark on light into light on dark; auto looks at the image's border.",
 )  # fmt: skip
+@filters_option
 @json_option
 def command(model: Path, image: Path | None, what: str | None, out: Path, **options: Any) -> None:
     """Draw what MODEL has learned, and what it sees in IMAGE (PNG, JPEG …).
@@ -225,8 +248,17 @@ def command(model: Path, image: Path | None, what: str | None, out: Path, **opti
         unit.check(trained.network)
     for layer in options["layers"]:
         _ = trained.network[layer]  # raises, with the nearest name
-    request = Request(trained, image, options["invert"], options["class_name"], unit, options["layers"])
-    wanted = chosen_pictures(what, with_image=image is not None, network=trained.network)
+    request = Request(
+        model,
+        trained,
+        image,
+        options["invert"],
+        options["class_name"],
+        unit,
+        options["layers"],
+        options["filters"],
+    )
+    wanted = chosen_pictures(what, with_image=image is not None, request=request)
     pictures = [picture for name in wanted if name in PICTURES for picture in PICTURES[name](request)]
     methods = [name for name in wanted if name in METHODS]
     if methods:
@@ -248,7 +280,7 @@ def command(model: Path, image: Path | None, what: str | None, out: Path, **opti
     )
 
 
-def chosen_pictures(what: str | None, *, with_image: bool, network: Network) -> list[str]:
+def chosen_pictures(what: str | None, *, with_image: bool, request: Request) -> list[str]:
     """Return the names of the pictures to draw.
 
     Raises:
@@ -261,7 +293,19 @@ def chosen_pictures(what: str | None, *, with_image: bool, network: Network) -> 
     if "all" not in names:
         return list(dict.fromkeys(names))
     possible = [name for name in KNOWN if with_image or name in WITHOUT_IMAGE]
-    return possible if has_maps(network) else [name for name in possible if name != "grad-cam"]
+    absent = set() if has_maps(request.network) else {"grad-cam"}
+    if not request.filters and not has_grown(request):
+        absent.add("growth")
+    return [name for name in possible if name not in absent]
+
+
+def has_grown(request: Request) -> bool:
+    """Say whether the run recorded how its filters grew."""
+    try:
+        growth = Growth.load(RunFolder.open(request.run).growth_file)
+    except CheckpointError:
+        return False
+    return bool(recorded_layers(growth, request.network))
 
 
 def has_maps(network: Network) -> bool:

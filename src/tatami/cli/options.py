@@ -38,6 +38,10 @@ language_option = click.option(
     default=language_of_terminal,
     help="English or Japanese; by default as the terminal is set.",
 )
+filters_option = click.option(
+    "--filters", multiple=True, metavar="FILTERS",
+    help="Filters whose growth over the epochs is shown, such as 'conv2[5,17]' or conv2.",
+)  # fmt: skip
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="End stdout with one JSON object; the rest goes to stderr."
 )

@@ -7,7 +7,14 @@ import click
 
 from tatami.cli.console import Console
 from tatami.cli.evaluate import chosen_source
-from tatami.cli.options import channels_option, data_option, json_option, language_option, size_option
+from tatami.cli.options import (
+    channels_option,
+    data_option,
+    filters_option,
+    json_option,
+    language_option,
+    size_option,
+)
 from tatami.inspect.phrases import Language
 from tatami.training.run_folder import RunFolder
 
@@ -24,10 +31,17 @@ PAGE = "report.html"
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help=f"Where to write the page; {PAGE} in the run's folder by default.",
 )  # fmt: skip
+@filters_option
 @language_option
 @json_option
 def command(
-    run: Path, dataset: str | None, out: Path | None, language: Language, as_json: bool, **options: Any
+    run: Path,
+    dataset: str | None,
+    out: Path | None,
+    filters: tuple[str, ...],
+    language: Language,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Write everything about RUN into one HTML page that needs no network.
 
@@ -40,7 +54,8 @@ def command(
     console = Console(machine=as_json)
     RunFolder.open(run)  # a path that is no run is told before anything is said about data
     source = chosen_source(run, dataset, options)
-    subject = Subject.of_run(run, source.load().test, language)
+    subject = Subject.of_run(run, source.load().test, language, filters)
+    subject.grown_filters()  # what was not recorded is said before anything is drawn
     path = subject.folder / PAGE if out is None else out
     write_report(path, subject, progress=lambda title: console.note(f"  {title}"))
     console.heading(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -105,6 +105,13 @@ WITH_RESUME = {
     "--resume", "resume_from", type=click.Path(path_type=Path), metavar="RUN",
     help="Go on with a run that was stopped; with more --epochs also with a finished one.",
 )  # fmt: skip
+@click.option(
+    "--watch", multiple=True, metavar="FILTERS",
+    help="Record how these filters grow, such as 'conv2[5,17]'; those of small layers are recorded anyway.",
+)  # fmt: skip
+@click.option(
+    "--no-diagnosis", is_flag=True, help="Do not look for dead units, unsuitable rates and the like."
+)
 @click.option("--checkpoint-seconds", type=float, metavar="S", help="Save at least so often (30).")
 @click.option("--checkpoint-steps", type=int, metavar="N", help="Save after so many steps as well.")
 @json_option
@@ -264,6 +271,8 @@ def chosen_settings(options: dict[str, Any], defaults: Defaults, network: str) -
         "clip": options["clip"],
         "patience": options["patience"],
         "workers": options["workers"],
+        "watch": options["watch"],
+        "diagnosis": not options["no_diagnosis"],
     }
     if options["augment"] is not None:
         settings["augmentation"] = choose_policy(options["augment"])

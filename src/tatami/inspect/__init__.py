@@ -16,6 +16,7 @@ from tatami.inspect.covering import occlusion
 from tatami.inspect.diagram import network_diagram, write_diagram
 from tatami.inspect.exciting import Excitement, most_exciting, seen_patch
 from tatami.inspect.filter_banks import filters
+from tatami.inspect.filter_growth import FilterGrowth, filter_growth
 from tatami.inspect.gradients import (
     completeness_gap,
     gradient_times_input,
@@ -36,6 +37,7 @@ __all__ = [
     "Ascent",
     "Calibration",
     "Excitement",
+    "FilterGrowth",
     "Maximum",
     "Spread",
     "Unit",
@@ -48,6 +50,7 @@ __all__ = [
     "dead_units",
     "deconvolution",
     "feature_maps",
+    "filter_growth",
     "filters",
     "grad_cam",
     "gradient_times_input",

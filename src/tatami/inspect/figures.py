@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tatami.errors import import_extra
 from tatami.inspect.activations import Spread
 from tatami.inspect.colours import GREY as GREY_SCALE, INK_ON_PAPER, SIGNED, colour_filters, heat_over
-from tatami.inspect.grids import filter_grid, picture, plane, tile
+from tatami.inspect.filter_growth import FilterGrowth
+from tatami.inspect.grids import filter_grid, filter_strip, picture, plane, tile
 from tatami.inspect.markup import Markup
 from tatami.inspect.methods import METHODS
 from tatami.inspect.phrases import Language, Text
@@ -28,6 +29,7 @@ MOST_MAPS = 64
 MOST_LINES = 12
 LOSS, ACCURACY = Text("Loss", "損失"), Text("Accuracy in %", "正解率 (%)")
 LEARNING_RATE, EPOCH = Text("Learning rate", "学習率"), Text("epoch", "エポック")
+FILTER = Text("filter", "フィルタ")
 TRAINING, VALIDATION = Text("training", "訓練"), Text("validation", "検証")
 RIGHT, CALIBRATED = Text("right", "正解率"), Text("perfectly calibrated", "完全な較正")
 MEAN_CONFIDENCE, CONFIDENCE = Text("mean confidence", "平均の確信度"), Text("confidence in %", "確信度 (%)")
@@ -66,6 +68,35 @@ def maps_figure(maps: NDArray[Any], title: str = "") -> Any:
         return grid_figure(plane(maps), GREY_SCALE if maps.min() >= 0 else SIGNED, title)
     scale = GREY_SCALE if maps.min() >= 0 else SIGNED
     return grid_figure(tile(maps[:MOST_MAPS]), scale, title)
+
+
+def growth_figure(grown: FilterGrowth, title: str = "", language: Language = "en") -> Any:
+    """Draw chosen filters over the epochs as a strip: a row for each filter, a column for each moment.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    strip, moments = filter_strip(grown.weights)
+    rows, columns = len(grown.numbers), len(moments)
+    down, across = (strip.shape[0] + 1) / rows, (strip.shape[1] + 1) / columns
+    width = 5.2
+    height = float(np.clip((width - 0.6) * strip.shape[0] / strip.shape[1], 0.3, 11)) + 0.75
+    with styled():
+        figure = new_figure(width, height)
+        axes = figure.subplots()
+        axes.grid(False)
+        axes.imshow(np.ma.masked_invalid(strip), cmap=SIGNED, vmin=-1, vmax=1, interpolation="none")
+        axes.set_xticks(
+            [at * across + (across - 2) / 2 for at in range(columns)], [grown.epochs[at] for at in moments]
+        )
+        axes.set_yticks([at * down + (down - 2) / 2 for at in range(rows)], grown.numbers)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel(EPOCH.read(language))
+        axes.set_ylabel(FILTER.read(language))
+        axes.set_title(title or f"{grown.layer}")
+    return figure
 
 
 def pixels_figure(pixels: NDArray[np.uint8], title: str) -> Any:

@@ -66,7 +66,8 @@ def tile(planes: NDArray[Any], columns: int | None = None, gap: int = 1) -> NDAr
 def filter_strip(filters: NDArray[Any], most_columns: int = 12) -> tuple[NDArray[Any], list[int]]:
     """Arrange filters that were taken at several moments: a row for each filter, a column for each moment.
 
-    Channels are averaged; each filter is divided by its largest magnitude over all moments, so that one sees it grow.
+    Of a filter over several channels the one is shown whose weights are the largest at the end. Each filter is divided
+    by its largest magnitude over all moments, so that one sees it grow.
 
     Args:
         filters: (moments, K, C, *kernel).
@@ -81,10 +82,22 @@ def filter_strip(filters: NDArray[Any], most_columns: int = 12) -> tuple[NDArray
     """
     count = min(len(filters), most_columns)
     moments = np.linspace(0, len(filters) - 1, count).round().astype(int).tolist()
-    means = np.moveaxis(filters[moments].mean(axis=2), 0, 1)
-    largest = np.abs(means).max(axis=tuple(range(1, means.ndim)), keepdims=True)
-    shown = means / np.where(largest > 0, largest, 1)
+    strongest = strongest_channels(filters[-1])
+    chosen = filters[moments][:, np.arange(filters.shape[1]), strongest]  # (moments, K, *kernel)
+    chosen = np.moveaxis(chosen, 0, 1)
+    largest = np.abs(chosen).max(axis=tuple(range(1, chosen.ndim)), keepdims=True)
+    shown = chosen / np.where(largest > 0, largest, 1)
     return tile(shown.reshape(-1, *shown.shape[2:]), columns=count), moments
+
+
+def strongest_channels(filters: NDArray[Any]) -> NDArray[np.int64]:
+    """Return for each filter (K, C, *kernel) the channel with the largest norm.
+
+    >>> strongest_channels(np.array([[[1, 0], [0, 3]], [[2, 2], [1, 1]]]))
+    array([1, 0])
+    """
+    squares = np.square(filters, dtype=np.float64)
+    return np.asarray(squares.sum(axis=tuple(range(2, filters.ndim))).argmax(axis=1), dtype=np.int64)
 
 
 def filter_grid(filters: NDArray[Any]) -> NDArray[Any]:

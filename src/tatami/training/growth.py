@@ -1,4 +1,4 @@
-"""How a network grew: norms of its weights and gradients and a few of its filters, over the epochs.
+"""How a network grew: norms of its weights and gradients and its filters, over the epochs.
 
 A run with a folder keeps them in ``growth.safetensors`` for the report. They are taken at the beginning and after at
 most `MOST_MOMENTS` epochs spread over the run, from one batch that stays the same, so that they cost next to nothing.
@@ -6,7 +6,7 @@ Nothing that a run depends on is in this file: if it is lost, pictures are lost.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,19 @@ from safetensors import SafetensorError, numpy as safetensors_numpy
 
 from tatami.network import Network, Parameters
 from tatami.training.durable_files import write_durably
+from tatami.training.filters import filters_of, recorded_filters
 
 MOST_MOMENTS = 40
-MOST_FILTERS, MOST_CHANNELS, LARGEST_FILTER = 8, 3, 4096
 EPOCHS, WEIGHTS, GRADIENTS, FILTERS = "epochs", "weight_norms", "gradient_norms", "filters"
+NUMBERS = "filter_numbers"
 
 
 class Growth:
     """What was recorded: for each moment the epoch, and named arrays.
 
     Attributes:
-        moments: epoch → name → array; names are 'weight_norms/layer.weight', 'gradient_norms/layer.weight' and
-            'filters/layer'.
+        moments: epoch → name → array; names are 'weight_norms/layer.weight', 'gradient_norms/layer.weight',
+            'filters/layer' and 'filter_numbers/layer', which of the layer's filters those are.
 
     >>> growth = Growth()
     >>> growth.moments[0] = {"weight_norms/conv1.weight": np.float32(2.0)}
@@ -62,18 +63,33 @@ class Growth:
         """
         return epoch % -(-max(epochs, 1) // MOST_MOMENTS) == 0 or epoch == epochs
 
-    def record(self, epoch: int, network: Network, parameters: Parameters, gradients: Parameters) -> None:
-        """Take the norms and filters of a moment."""
+    def numbers(self, layer: str) -> list[int]:
+        """Return which filters of a layer were recorded."""
+        series = self.series(NUMBERS)
+        if layer in series:
+            return [int(number) for number in series[layer][0]]
+        return list(range(self.series(FILTERS)[layer].shape[1]))
+
+    def record(
+        self,
+        epoch: int,
+        network: Network,
+        parameters: Parameters,
+        gradients: Parameters,
+        watch: Sequence[str] = (),
+    ) -> None:
+        """Take the norms and filters of a moment; ``watch`` names filters that must be among them."""
         moment: dict[str, Any] = {}
         for group, nested in ((WEIGHTS, parameters), (GRADIENTS, gradients)):
             for layer, named in nested.items():
                 for name, values in named.items():
                     norm = np.linalg.norm(values.astype(np.float64))
                     moment[f"{group}/{layer}.{name}"] = np.float32(norm)
-        seen = first_filters(network)
-        if seen is not None:
-            shown = parameters[seen]["weight"][:MOST_FILTERS, :MOST_CHANNELS]
-            moment[f"{FILTERS}/{seen}"] = np.array(shown, dtype=np.float32)
+        for layer, numbers in recorded_filters(network, watch).items():
+            moment[f"{FILTERS}/{layer}"] = filters_of(network, parameters, layer)[list(numbers)].astype(
+                np.float32
+            )
+            moment[f"{NUMBERS}/{layer}"] = np.array(numbers, dtype=np.int64)
         self.moments[epoch] = moment
 
     def forget_after(self, epoch: int) -> None:
@@ -88,7 +104,7 @@ class Growth:
         """
         tensors = {
             f"{group}/{name}": np.ascontiguousarray(values)
-            for group in (WEIGHTS, GRADIENTS, FILTERS)
+            for group in (WEIGHTS, GRADIENTS, FILTERS, NUMBERS)
             for name, values in self.series(group).items()
         }
         tensors[EPOCHS] = np.array(self.epochs, dtype=np.int64)
@@ -110,12 +126,3 @@ def moments_of(tensors: Mapping[str, NDArray[Any]]) -> dict[int, dict[str, Any]]
     if any(values.ndim == 0 or len(values) != len(epochs) for values in series.values()):
         raise ValueError("series of different lengths")
     return {epoch: {name: values[at] for name, values in series.items()} for at, epoch in enumerate(epochs)}
-
-
-def first_filters(network: Network) -> str | None:
-    """Return the first layer whose weight is a set of filters small enough to be kept, or None."""
-    for layer, specs in network.parameter_specs.items():
-        weight = specs.get("weight")
-        if weight is not None and len(weight.shape) > 2 and np.prod(weight.shape[2:]) <= LARGEST_FILTER:
-            return layer
-    return None

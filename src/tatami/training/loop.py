@@ -30,6 +30,7 @@ from tatami.training.checkpoint_file import previous_of
 from tatami.training.diagnosis import Diagnosis, Finding
 from tatami.training.durable_files import write_durably
 from tatami.training.evaluation import Evaluation, TaskEvaluation
+from tatami.training.filters import recorded_filters
 from tatami.training.growth import Growth
 from tatami.training.history import EpochRecord, RunningSums
 from tatami.training.interruption import StopRequest, TrainingInterrupted, stop_on_signal
@@ -92,8 +93,10 @@ class Trainer:
         self.sums = checkpoint.sums
         self.history = checkpoint.history
         self.growth = Growth()
+        recorded_filters(checkpoint.network, settings.watch)  # raises if there are none of that name
         self.training = training
-        self.diagnosis = Diagnosis(self.program, settings.optimizer.learning_rate)
+        watched = settings.diagnosis
+        self.diagnosis = Diagnosis(self.program, settings.optimizer.learning_rate) if watched else None
         self.best_is_saved = True
         self.saved_at = (-1, -1)
         self.saved_time = self.clock = 0.0
@@ -122,7 +125,7 @@ class Trainer:
             self.begin_saving()
             if self.finished:
                 self.progress.note(self.why_finished())
-            if self.position.step == 0:
+            if self.position.step == 0 and self.diagnosis is not None:
                 self.tell(self.diagnosis.look_at_data(self.training))
             images = self.plan.images
             self.progress.begin(
@@ -172,7 +175,7 @@ class Trainer:
 
     def step(self, planned: PlannedStep) -> None:
         """Train on one batch and add what it measured to the sums of the epoch."""
-        due = self.diagnosis.is_due(self.position.step + 1)
+        due = self.diagnosis is not None and self.diagnosis.is_due(self.position.step + 1)
         before = self.session.parameters if due else None
         result = self.session.step(planned.images, planned.targets, planned.key, planned.learning_rate)
         self.watch(planned, before, result.loss)
@@ -199,6 +202,8 @@ class Trainer:
 
     def watch(self, planned: PlannedStep, before: Parameters | None, loss: float) -> None:
         """Look at a step that was just done, if it is due, and tell what is wrong with it."""
+        if self.diagnosis is None:
+            return
         step = planned.after.step
         found = self.diagnosis.look_at_loss(step, loss)
         if before is not None:
@@ -310,7 +315,11 @@ class Trainer:
                 state=self.checkpoint.state,
             )
             self.growth.record(
-                self.position.epoch, self.checkpoint.network, self.checkpoint.parameters, step.gradients
+                self.position.epoch,
+                self.checkpoint.network,
+                self.checkpoint.parameters,
+                step.gradients,
+                self.settings.watch,
             )
 
     def save_growth(self, folder: RunFolder) -> None:

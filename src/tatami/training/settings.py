@@ -1,6 +1,6 @@
 """Every setting of a run that its weights depend on, checked once, written with the run and its checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any
@@ -17,7 +17,13 @@ from tatami.training.tasks import Classify, Task
 
 LARGEST_EPOCHS = 2**32 - 1
 MOST_WORKERS = 256
-LATER_SETTINGS: Mapping[str, Any] = {"augmentation": None, "workers": 0, "task": {"type": "Classify"}}
+LATER_SETTINGS: Mapping[str, Any] = {
+    "augmentation": None,
+    "workers": 0,
+    "task": {"type": "Classify"},
+    "watch": (),
+    "diagnosis": True,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,9 @@ class TrainingSettings:
         task: what the network is trained for.
         checkpoint_seconds: save at least so often.
         checkpoint_steps: save after so many steps as well, or None.
+        watch: filters whose growth is recorded whatever they cost, such as 'conv2[5,17]'; see
+            `tatami.training.filters.recorded_filters`.
+        diagnosis: whether the run watches itself and tells what is wrong.
 
     >>> TrainingSettings(epochs=3, batch_size=10).loss
     SoftmaxCrossEntropy(reduction='mean')
@@ -65,6 +74,8 @@ class TrainingSettings:
     task: Task = field(default_factory=Classify)
     checkpoint_seconds: float = 30.0
     checkpoint_steps: int | None = None
+    watch: Sequence[str] = ()
+    diagnosis: bool = True
 
     def __post_init__(self) -> None:
         """Check every number and choose the backend; whether it is built is checked where programs are planned."""
@@ -84,6 +95,13 @@ class TrainingSettings:
         ):
             if value is not None:
                 require_whole(name, value, 1, LARGEST_EPOCHS)
+        if isinstance(self.watch, str) or not all(isinstance(name, str) for name in self.watch):
+            raise SettingError(
+                f"watch must be names of filters such as ['conv2[5,17]'], got {self.watch!r:.80}"
+            )
+        object.__setattr__(self, "watch", tuple(self.watch))
+        if not isinstance(self.diagnosis, bool):
+            raise SettingError(f"diagnosis must be True or False, got {self.diagnosis!r:.80}")
         if not is_real(self.validation) or not 0 <= self.validation < 1:
             raise SettingError(
                 f"validation must be a share from 0 up to, but not including, 1, got {self.validation!r}"

@@ -8,18 +8,17 @@ from tatami.inspect.figures import (
     accuracy_figure,
     calibration_figure,
     figure_svg,
+    growth_figure,
     learning_rate_figure,
     loss_figure,
     norms_figure,
 )
-from tatami.inspect.grids import filter_strip
 from tatami.inspect.markup import Markup, element, together
 from tatami.inspect.reliability import calibration
 from tatami.inspect.report.parts import (
     captioned,
     definitions,
     gallery,
-    grid_image,
     image,
     introduced,
     scrolling,
@@ -27,7 +26,7 @@ from tatami.inspect.report.parts import (
 )
 from tatami.inspect.report.subject import Subject
 from tatami.training.evaluation import most_confused
-from tatami.training.growth import FILTERS, GRADIENTS, WEIGHTS
+from tatami.training.growth import GRADIENTS, WEIGHTS
 
 WORST = 18
 MOST_CLASSES = 26
@@ -135,15 +134,23 @@ def growth_section(subject: Subject) -> Markup | None:
         )
     ]
     parts: list[Markup] = [element("div", together(charts), class_="charts")]
-    for name, values in growth.series(FILTERS).items():
-        strip, moments = filter_strip(values)
-        epochs = ", ".join(str(growth.epochs[moment]) for moment in moments)
-        caption = say(
-            f"{name}: {values.shape[1]} filters (rows) after epoch {epochs} (columns)",
-            f"{name}: フィルタ {values.shape[1]} 枚 (行)、エポック {epochs} の後 (列)",
+    strips = [
+        figure_svg(
+            growth_figure(grown, title, subject.language),
+            say(f"filters of {grown.layer} over the epochs", f"{grown.layer} のフィルタの推移"),
         )
-        label = say(f"filters of {name} over the epochs", f"{name} のフィルタの推移")
-        parts.append(captioned(grid_image(strip, label), caption, "film"))
+        for grown in subject.grown_filters()
+        for title in [say(f"Filters of {grown.layer}", f"{grown.layer} のフィルタ")]
+    ]
+    if strips:
+        explained = say(
+            "Filters over the epochs: red is positive, blue negative, white zero; of a filter over several channels "
+            "the channel that ends up with the largest weights.",
+            "エポックごとのフィルタ: 赤が正、青が負、白が 0。複数のチャンネルを持つフィルタは、"
+            "最後に重みが最も大きくなるチャンネルを示す。",
+        )
+        parts.append(element("p", explained, class_="intro"))
+        parts.append(element("div", together(strips), class_="charts"))
     introduction = say(
         "How each layer's weights moved away from their initial values, which epoch 0 shows, and how large the "
         "gradients of the loss were, always on the same batch. Gradients that differ by powers of ten between layers "

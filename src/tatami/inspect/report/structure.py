@@ -4,13 +4,14 @@ import numpy as np
 
 from tatami.inspect.colours import colour_filters
 from tatami.inspect.diagram import network_diagram
-from tatami.inspect.filter_banks import filters, layers_with_filters
+from tatami.inspect.filter_banks import filters
 from tatami.inspect.grids import MOST_CHANNELS, MOST_FILTERS, MOST_ROWS, filter_grid, picture, tile
 from tatami.inspect.markup import Markup, element
 from tatami.inspect.report.parts import captioned, gallery, grid_image, image, introduced, scrolling, table
 from tatami.inspect.report.subject import Subject
-from tatami.layers import Convolution
+from tatami.layers import Dense
 from tatami.network import shape_text
+from tatami.training.filters import layers_with_filters
 
 MOST_LAYERS = 12
 
@@ -59,14 +60,15 @@ def filters_section(subject: Subject) -> Markup | None:
     for name in layers_with_filters(network)[:MOST_LAYERS]:
         values = filters(network, subject.parameters, name)
         label = subject.say(f"filters of {name}", f"{name} のフィルタ")
-        if isinstance(network[name], Convolution) and values.ndim == 4 and values.shape[1] == 3:
+        sliding = not isinstance(network[name], Dense)
+        if sliding and values.ndim == 4 and values.shape[1] == 3:
             count = count_of(subject, len(values), MOST_ROWS)
             text = subject.say(
                 f"{name}: {count} filters over red, green and blue; grey is zero",
                 f"{name}: フィルタ {count} 枚。赤、緑、青への重みで、灰色が 0",
             )
             figures.append(captioned(image(colour_filters(values), label), text))
-        elif isinstance(network[name], Convolution):
+        elif sliding:
             text = caption_of(subject, name, values.shape)
             figures.append(captioned(grid_image(filter_grid(values), label), text))
         elif values.shape[1:] == network.input_shape and values.ndim > 2:

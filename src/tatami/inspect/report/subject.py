@@ -1,5 +1,6 @@
 """What a report is about: a run, its model, and what the model does with the test images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tatami.data import Dataset
 from tatami.inspect.colours import as_image
+from tatami.inspect.filter_growth import FilterGrowth, chosen_growth, recorded_layers
 from tatami.inspect.grids import picture
 from tatami.inspect.phrases import Language, Text
 from tatami.losses import SoftmaxCrossEntropy
@@ -23,6 +25,7 @@ from tatami.training.run_folder import RunFolder
 # Images that histograms, dead units and most exciting images are taken from.
 MOST_IMAGES = 600
 SHOWN_RIGHT, SHOWN_WRONG = 4, 2
+LAYERS_GROWN, FILTERS_GROWN = 4, 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Subject:
         test: the images to test on, raw.
         evaluation: the model measured on them.
         language: of the words on the page.
+        filters: whose growth is shown, such as 'conv2[5,17]'; by default those that the run was told to watch, or some
+            of the first layers.
     """
 
     folder: Path
@@ -44,9 +49,12 @@ class Subject:
     test: Dataset
     evaluation: Evaluation
     language: Language = "en"
+    filters: tuple[str, ...] = ()
 
     @classmethod
-    def of_run(cls, path: Path, test: Dataset, language: Language = "en") -> "Subject":
+    def of_run(
+        cls, path: Path, test: Dataset, language: Language = "en", filters: Sequence[str] = ()
+    ) -> "Subject":
         """Open a run and measure its model on the test images.
 
         Raises:
@@ -56,7 +64,9 @@ class Subject:
         folder = RunFolder.open(path)
         model = load_model(folder.path)
         last = folder.last if folder.last.exists() else folder.model_file()
-        return cls(folder.path, model, load_checkpoint(last), test, model.evaluate(test), language)
+        return cls(
+            folder.path, model, load_checkpoint(last), test, model.evaluate(test), language, tuple(filters)
+        )
 
     def say(self, english: str, japanese: str) -> str:
         """Return what is said in the language of the page."""
@@ -81,6 +91,14 @@ class Subject:
     def growth(self) -> Growth:
         """How the network grew, empty for runs that recorded nothing."""
         return Growth.load(RunFolder(self.folder).growth_file)
+
+    def grown_filters(self) -> list[FilterGrowth]:
+        """Return the filters whose growth is shown."""
+        asked = self.filters or self.checkpoint.settings.watch
+        if asked:
+            return [chosen_growth(self.growth, self.network, text) for text in asked]
+        layers = recorded_layers(self.growth, self.network)[:LAYERS_GROWN]
+        return [chosen_growth(self.growth, self.network, layer).first(FILTERS_GROWN) for layer in layers]
 
     @property
     def as_ink(self) -> bool:
