@@ -1,9 +1,9 @@
 """Share of the machine's own peak that each kernel of the lecture's network reaches.
 
-    python -m benchmarks.kernels [--batch-size 100] [--isa avx512] [--json FILE]
+    python -m benchmarks.kernels [--batch-size 100] [--isa avx512] [--precision bf16] [--json FILE]
 
 The peak is a loop of multiply-adds in registers (`peak.cpp`, compiled here for this processor), measured before and
-after the kernels. A kernel's work is counted as the multiply-adds of the *definition* of its layer. Winograd's
+after the kernels: of floats, and with bf16 of tiles or dot products, whichever the instruction set uses. A kernel's work is counted as the multiply-adds of the *definition* of its layer. Winograd's
 convolution needs 16 multiplications where the definition has 36, and gradients behind ReLU and 2x2 pooling a quarter
 or less, so such kernels may exceed 100 %: the share compares with a perfect dense loop, it does not say how busy the
 multipliers are.
@@ -64,13 +64,13 @@ class Passes:
     last: int
 
     @classmethod
-    def of(cls, network: Network, batch_size: int, threads: int) -> "Passes":
+    def of(cls, network: Network, options: argparse.Namespace) -> "Passes":
         """Plan the network for training and run it once."""
         with warnings.catch_warnings(action="ignore"):
-            planned = PlannedNetwork(network, threads)
+            planned = PlannedNetwork(network, options.threads, precision=options.precision)
         planned.write(0, network.initialize(seed=1))
-        x = RandomKey(1).normal("x", (batch_size, *network.input_shape)).astype(np.float32)
-        stages = planned.engine.stages(TRAIN, batch_size)
+        x = RandomKey(1).normal("x", (options.batch_size, *network.input_shape)).astype(np.float32)
+        stages = planned.engine.stages(TRAIN, options.batch_size)
         first = max((at + 1 for at, node in enumerate(stages) if node >= 0), default=0)
         planned.engine.start(TRAIN, x, 0, 0, 0, True)
         for node in planned.external:
@@ -78,7 +78,7 @@ class Passes:
         passes = cls(planned.engine, first, len(stages))
         passes.forward()
         planned.engine.start_backward(
-            RandomKey(2).normal("dy", (batch_size, *network.output_shape)).astype(np.float32)
+            RandomKey(2).normal("dy", (options.batch_size, *network.output_shape)).astype(np.float32)
         )
         return passes
 
@@ -131,7 +131,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     for title, (stack, input_shape) in PIECES.items():
         alone = Sequential(*stack, input_shape=input_shape)
         behind = Sequential(layers.PReLU(), *stack, input_shape=input_shape)
-        one, both = (Passes.of(network, options.batch_size, options.threads) for network in (alone, behind))
+        one, both = (Passes.of(network, options) for network in (alone, behind))
         works |= {
             f"{title}: forward": one.forward,
             f"{title}: weight gradient": one.backward,
@@ -153,6 +153,13 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def peak_unit(precision: str) -> str:
+    """Return what multiplies at a precision: the unit whose peak the kernels are compared with."""
+    if precision == "f32" or not instruction_set().startswith(("amx", "avx512_bf16")):
+        return "f32"
+    return "bf16_tile" if instruction_set() == "amx" else "bf16_dot"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -160,6 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repetitions", type=int, default=60)
     parser.add_argument("--isa", default="", help="instruction set to force; the best by default")
+    parser.add_argument("--precision", default="f32", help="f32, bf16 or bf16x3")
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     options = parser.parse_args()
     os.environ["TATAMI_ISA"] = options.isa
@@ -167,9 +175,9 @@ def main() -> None:
     rows = measure(options)
     after = peaks(options.threads)
     best = {unit: max(before[unit], after[unit]) for unit in before}
-    peak = best["f32"]
+    peak = best[peak_unit(options.precision)]
     print(
-        f"kernels of arai, f32, {instruction_set()}, batch {options.batch_size}, {options.threads} threads, "
+        f"kernels of arai, {options.precision}, {instruction_set()}, batch {options.batch_size}, {options.threads} threads, "
         f"{processor_name()}"
     )
     print(
