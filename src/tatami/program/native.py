@@ -8,7 +8,7 @@ summary says it always.
 
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import RLock
 from typing import Any
 
@@ -20,6 +20,7 @@ from tatami.backends import ReferenceBackend
 from tatami.errors import ShapeError
 from tatami.geometry import Geometry, Shape
 from tatami.layers.base import Context, Forward, Layer
+from tatami.layers.rectifiers import SELU_ALPHA, SELU_SCALE
 from tatami.losses import Objective, SoftmaxCrossEntropy, SquaredError
 from tatami.native import instruction_set, kernels
 from tatami.network import INPUT, Network, Node, Parameters
@@ -32,13 +33,22 @@ PREDICT, TRAIN, INSPECT = 0, 1, 2
 VALUE, GRADIENT, FIRST_SLOT = 0, 1, 2
 # Products of bf16 that stand for one of floats; 0: floats are multiplied.
 PRODUCTS = {"f32": 0, "bf16": 1, "bf16x3": 3}
-ACTIVATIONS: dict[type[Layer], int] = {
-    layers.Identity: 0,
-    layers.Step: 1,
-    layers.Sigmoid: 2,
-    layers.Tanh: 3,
-    layers.ReLU: 4,
+# The engine's number of an activation, and where its settings stand.
+ACTIVATIONS: dict[type[Layer], tuple[int, Callable[[Any], tuple[float, ...]]]] = {
+    layers.Identity: (0, lambda layer: ()),
+    layers.Step: (1, lambda layer: ()),
+    layers.Sigmoid: (2, lambda layer: ()),
+    layers.Tanh: (3, lambda layer: ()),
+    layers.ReLU: (4, lambda layer: ()),
+    layers.LeakyReLU: (5, lambda layer: (layer.slope,)),
+    layers.ELU: (6, lambda layer: (layer.alpha, 1.0)),
+    layers.SELU: (6, lambda layer: (SELU_ALPHA, SELU_SCALE)),
+    layers.Softplus: (7, lambda layer: ()),
+    layers.Swish: (8, lambda layer: (layer.beta,)),
+    layers.Mish: (9, lambda layer: ()),
+    layers.HardSigmoid: (12, lambda layer: (layer.slope,)),
 }
+GELU_FORMS = {"exact": 10, "tanh": 11}
 RULES = {"sgd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
 
 Array = NDArray[Any]
@@ -86,7 +96,10 @@ def add_native_layer(
     if kind is layers.Dense and isinstance(layer, layers.Dense):
         return int(engine.add_dense(inputs[0], layer.units, layer.bias))
     if kind in ACTIVATIONS:
-        return int(engine.add_activation(inputs[0], ACTIVATIONS[kind]))
+        number, settings_of = ACTIVATIONS[kind]
+        return int(engine.add_activation(inputs[0], number, *map(float, settings_of(layer))))
+    if kind is layers.GELU and isinstance(layer, layers.GELU):
+        return int(engine.add_activation(inputs[0], GELU_FORMS[layer.form]))
     if kind is layers.Softmax:
         return int(engine.add_softmax(inputs[0]))
     if kind is layers.Dropout and isinstance(layer, layers.Dropout) and not layer.exact:

@@ -1,4 +1,4 @@
-// Everything that goes entry by entry: activations, sums, dropout's factors, sums over pixels, transposition.
+// What goes entry by entry: sums, products, sums over pixels, transposition. (Activations: activations.hpp.)
 //
 // Counts may be any number; full vectors first, then one partial vector.
 #pragma once
@@ -8,7 +8,6 @@
 
 namespace {
 
-using tatami::Activation;
 using tatami::Index;
 
 // Calls body(offset, lanes in use) for consecutive vectors; load_some and store_some handle the last, partial one.
@@ -28,75 +27,6 @@ TATAMI_INLINE void store_some(float* to, Vector value, int count) {
         store(to, value);
     else
         store_partial(to, value, count);
-}
-
-TATAMI_INLINE Vector sigmoid(Vector x) {
-    const Vector one = broadcast(1.0f);
-    const Vector small = exponential(x < zero() ? x : -x);  // of -|x|: cannot overflow
-    return (x < zero() ? small : one) / (one + small);
-}
-
-// tanh x = (1 - e^-2|x|) / (1 + e^-2|x|) with the sign of x; near 0 a series, where the difference would lose digits.
-TATAMI_INLINE Vector hyperbolic_tangent(Vector x) {
-    const Vector one = broadcast(1.0f);
-    const Vector magnitude = x < zero() ? -x : x;
-    const Vector small = exponential(broadcast(-2.0f) * magnitude);
-    Vector large = (one - small) / (one + small);
-    large = x < zero() ? -large : large;
-    const Vector square = x * x;  // Cephes' tanhf for |x| < 0.625
-    Vector series = broadcast(-5.70498872745e-3f);
-    series = multiply_add(series, square, broadcast(2.06390887954e-2f));
-    series = multiply_add(series, square, broadcast(-5.37397155531e-2f));
-    series = multiply_add(series, square, broadcast(1.33314422036e-1f));
-    series = multiply_add(series, square, broadcast(-3.33332819422e-1f));
-    series = multiply_add(series * square, x, x);
-    return magnitude < broadcast(0.625f) ? series : large;
-}
-
-template <typename Function>
-TATAMI_INLINE void map_vectors(const float* x, float* y, Index count, Function function) {
-    for_each_vector(count, [&](Index i, int n) { store_some(y + i, function(load_some(x + i, n)), n); });
-}
-
-void activate(Activation kind, const float* x, float* y, Index count) {
-    switch (kind) {
-        case Activation::identity: map_vectors(x, y, count, [](Vector v) { return v; }); break;
-        case Activation::step:
-            map_vectors(x, y, count, [](Vector v) { return v > zero() ? broadcast(1.0f) : zero(); });
-            break;
-        case Activation::sigmoid: map_vectors(x, y, count, [](Vector v) { return sigmoid(v); }); break;
-        case Activation::tanh: map_vectors(x, y, count, [](Vector v) { return hyperbolic_tangent(v); }); break;
-        case Activation::relu: map_vectors(x, y, count, [](Vector v) { return relu(v); }); break;
-    }
-}
-
-template <typename Slope>
-TATAMI_INLINE void chain(const float* y, const float* dy, float* dx, Index count, bool accumulate, Slope slope) {
-    for_each_vector(count, [&](Index i, int n) {
-        Vector d = slope(load_some(y + i, n), load_some(dy + i, n));
-        if (accumulate) d += load_some(dx + i, n);
-        store_some(dx + i, d, n);
-    });
-}
-
-void activate_gradient(Activation kind, const float* y, const float* dy, float* dx, Index count, bool accumulate) {
-    switch (kind) {
-        case Activation::identity:
-            chain(y, dy, dx, count, accumulate, [](Vector, Vector d) { return d; });
-            break;
-        case Activation::step:
-            chain(y, dy, dx, count, accumulate, [](Vector, Vector) { return zero(); });
-            break;
-        case Activation::sigmoid:
-            chain(y, dy, dx, count, accumulate, [](Vector v, Vector d) { return v * (broadcast(1.0f) - v) * d; });
-            break;
-        case Activation::tanh:
-            chain(y, dy, dx, count, accumulate, [](Vector v, Vector d) { return (broadcast(1.0f) - v * v) * d; });
-            break;
-        case Activation::relu:
-            chain(y, dy, dx, count, accumulate, [](Vector v, Vector d) { return v > zero() ? d : zero(); });
-            break;
-    }
 }
 
 void add(const float* x, float* sum, Index count) {

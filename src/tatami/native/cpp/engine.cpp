@@ -166,12 +166,13 @@ int Engine::add_pool(int input, Kind kind, const WindowSettings& window, bool co
     return append(node);
 }
 
-int Engine::add_activation(int input, Activation activation) {
+int Engine::add_activation(int input, const Curve& curve) {
+    require(std::isfinite(curve.first) && std::isfinite(curve.second), "the settings of an activation must be finite");
     Node node;
     node.shape = checked(input).shape;
     node.kind = Kind::activation;
     node.inputs = {input};
-    node.activation = activation;
+    node.curve = curve;
     return append(node);
 }
 

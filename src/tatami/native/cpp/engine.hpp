@@ -56,7 +56,7 @@ struct Node {
     bool count_padding = false;
     bool normalise = true;
     float exponent = 2.0f;
-    Activation activation = Activation::identity;
+    Curve curve;  // of an activation
     double ratio = 0.0;
     double momentum = 0.0, epsilon = 0.0;
     bool affine = false;
@@ -115,7 +115,7 @@ public:
     int add_dense(int input, Index units, bool bias);
     int add_pool(int input, Kind kind, const WindowSettings& window, bool count_padding, float exponent, bool normalise,
                  bool global);
-    int add_activation(int input, Activation activation);
+    int add_activation(int input, const Curve& curve);
     int add_softmax(int input);
     int add_dropout(int input, double ratio, std::uint32_t stream);
     int add_flatten(int input);

@@ -230,7 +230,15 @@ struct NormalizedLine {
     bool accumulate;
 };
 
-enum class Activation : int { identity = 0, step = 1, sigmoid = 2, tanh = 3, relu = 4 };
+enum class Activation : int { identity = 0, step = 1, sigmoid = 2, tanh = 3, relu = 4, leaky_relu = 5, elu = 6, softplus = 7,
+                              swish = 8, mish = 9, gelu = 10, gelu_tanh = 11, hard_sigmoid = 12 };
+
+// An activation with its settings: the slope of leaky ReLU and hard sigmoid, α and λ of ELU, β of Swish; see activations.hpp.
+struct Curve {
+    Activation kind = Activation::identity;
+    float first = 0, second = 0;
+};
+
 enum class Rule : int { sgd = 0, momentum = 1, nesterov = 2, adagrad = 3, rmsprop = 4, adam = 5, adamw = 6 };
 
 // One optimiser step over consecutive parameters; see update.hpp.
@@ -285,6 +293,9 @@ struct Kernels {
     void (*activate)(Activation, const float* x, float* y, Index count);
     // dx (+)= f'(y) · dy
     void (*activate_gradient)(Activation, const float* y, const float* dy, float* dx, Index count, bool accumulate);
+    void (*curve)(const Curve&, const float* x, float* y, Index count);
+    // dx (+)= f'(x) · dy, with y = f(x) at hand
+    void (*curve_gradient)(const Curve&, const float* x, const float* y, const float* dy, float* dx, Index count, bool accumulate);
     void (*add)(const float* x, float* sum, Index count);
     void (*multiply)(const float* x, const float* y, float* product, Index count, bool accumulate);
     void (*column_sums)(const float* x, Index stride, Index line, Index pixels, Index lines, Index channels, float* sums,

@@ -1,5 +1,6 @@
 // All kernels for one instruction set. The build compiles this file once for each, with TATAMI_KERNELS naming the function
 // that hands out the table; the compiler's target options decide the width in vector.hpp.
+#include "activations.hpp"
 #include "correlate.hpp"
 #include "depthwise.hpp"
 #include "elementwise.hpp"
@@ -22,7 +23,7 @@ const Kernels* TATAMI_KERNELS() {
         depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
-        activate,         activate_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, update, keep_mask, transpose,
+        activate,         activate_gradient, curve, curve_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, update, keep_mask, transpose,
     };
     return &kernels;
 }

@@ -241,11 +241,11 @@ NB_MODULE(_kernels, module) {
              },
              "input"_a, "maximum"_a)
         .def("add_activation",
-             [](Engine& e, int input, int kind) {
-                 require(kind >= 0 && kind <= 4, "the activation is from 0 to 4");
-                 return e.add_activation(input, static_cast<Activation>(kind));
+             [](Engine& e, int input, int kind, float first, float second) {
+                 require(kind >= 0 && kind <= 12, "the activation is from 0 to 12");
+                 return e.add_activation(input, {static_cast<Activation>(kind), first, second});
              },
-             "input"_a, "kind"_a)
+             "input"_a, "kind"_a, "first"_a = 0.0f, "second"_a = 0.0f)
         .def("add_softmax", &Engine::add_softmax, "input"_a)
         .def("add_dropout", &Engine::add_dropout, "input"_a, "ratio"_a, "stream"_a)
         .def("add_flatten", &Engine::add_flatten, "input"_a)

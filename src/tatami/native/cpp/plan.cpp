@@ -163,7 +163,7 @@ void Plan::build_operations() {
     };
     const auto is_relu = [&](int node) {
         return node >= 0 && nodes[static_cast<std::size_t>(node)].kind == Kind::activation &&
-               nodes[static_cast<std::size_t>(node)].activation == Activation::relu;
+               nodes[static_cast<std::size_t>(node)].curve.kind == Activation::relu;
     };
     const auto is_pair_pool = [&](int node) {
         if (node < 0 || nodes[static_cast<std::size_t>(node)].kind != Kind::max_pool) return false;

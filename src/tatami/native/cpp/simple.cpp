@@ -137,20 +137,22 @@ public:
     std::string describe() const override { return "activation"; }
     void forward(Index n, int thread) override {
         for_each_stretch(plan.value(input), plan.value(node), [&](Index from, Index to, Index count) {
-            plan.kernels.activate(settings.activation, input_image(n, thread) + from, output_image(n, thread) + to, count);
+            plan.kernels.curve(settings.curve, input_image(n, thread) + from, output_image(n, thread) + to, count);
         });
     }
     void backward(Index n, int thread, Index, bool) override {
         if (!wants_input_gradient) return;
+        const Tensor& x = plan.value(input);
         const Tensor& y = plan.value(node);
         const Tensor& dy = plan.gradient(node);
         const Tensor& dx = plan.gradient(input);
         for (Index d = 0; d < y.size[0]; ++d)
             for (Index h = 0; h < y.size[1]; ++h)
-                plan.kernels.activate_gradient(settings.activation, output_image(n, thread) + line_offset(y, d, h),
-                                               dy_image(n, thread) + line_offset(dy, d, h),
-                                               dx_image(n, thread) + line_offset(dx, d, h), y.size[2] * y.stride,
-                                               accumulate_input);
+                plan.kernels.curve_gradient(settings.curve, input_image(n, thread) + line_offset(x, d, h),
+                                            output_image(n, thread) + line_offset(y, d, h),
+                                            dy_image(n, thread) + line_offset(dy, d, h),
+                                            dx_image(n, thread) + line_offset(dx, d, h), y.size[2] * y.stride,
+                                            accumulate_input);
     }
 };
 
