@@ -170,7 +170,7 @@ def test_a_truncated_file_is_named(folder):
 def test_unknown_names_suggest_the_nearest():
     with pytest.raises(
         UnknownNameError,
-        match="unknown dataset 'mnits': did you mean 'mnist'. Known: cifar10, .*, or the path of a folder",
+        match="unknown dataset 'mnits': did you mean 'mnist'. Known: adding, .*, or the path of a folder",
     ):
         load("mnits")
     with pytest.raises(DataError, match="^pictures/of/cats: no such folder$"):

@@ -1,5 +1,6 @@
 """``tatami evaluate``: a trained model on test images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,5 +105,5 @@ def chosen_source(model: Path, dataset: str | None, options: dict[str, Any]) -> 
     except CheckpointError as error:
         raise SettingError(f"name the data set to measure on, such as digits: {error}") from error
     if options["data_folder"] is not None:
-        return Source(**{**source.to_json(), "data_folder": str(options["data_folder"].resolve())})
+        return replace(source, data_folder=str(options["data_folder"].resolve()))
     return source

@@ -12,6 +12,7 @@ from tatami.data import Dataset
 from tatami.errors import MissingExtraError
 from tatami.training.evaluation import Evaluation, most_confused
 from tatami.training.history import History
+from tatami.training.measures import MEASURES, Measure
 
 LONGEST_CURVE = 60
 MOST_CLASSES_IN_TABLE = 24
@@ -42,14 +43,28 @@ def report_history(console: Console, history: History) -> None:
             "best epoch": f"{history.best_epoch}, by its validation loss" if validated else None,
             "loss": curve(history.column("loss"), "{:.4f}"),
             "validation loss": curve(history.column("validation_loss"), "{:.4f}") if validated else None,
-            "accuracy": curve([100 * value for value in history.column("accuracy")], "{:.1f} %"),
-            "validation accuracy": curve(
-                [100 * value for value in history.column("validation_accuracy")], "{:.1f} %"
-            )
-            if validated
-            else None,
+            **{
+                called: measure_curve(history, name, validation=validation)
+                for name in history.measures()
+                for called, validation in ((label_of(name), False), (f"validation {label_of(name)}", True))
+            },
         }
     )
+
+
+def label_of(name: str) -> str:
+    """Return what people call a measure."""
+    return MEASURES.get(name, Measure(name)).label
+
+
+def measure_curve(history: History, name: str, *, validation: bool) -> str | None:
+    """Return the curve of a measure, or None where it was not taken."""
+    values = [value for value in history.measured(name, validation=validation) if value is not None]
+    if len(values) != len(history):
+        return None
+    measure = MEASURES.get(name, Measure(name))
+    pattern = "{:.1f} %" if measure.factor == 100 else measure.pattern
+    return curve([measure.factor * value for value in values], pattern)
 
 
 def curve(values: Sequence[float], form: str) -> str:

@@ -1,14 +1,23 @@
 """``tatami train``: from a data set to a saved model and a report."""
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import click
 
-from tatami.cli.choices import Source, choose_network, choose_optimizer, choose_schedule, source_of_run
-from tatami.cli.console import Console, percent, several
-from tatami.cli.defaults import LEARNING_RATES, Defaults, defaults_for
+from tatami.cli.choices import (
+    Source,
+    choose_loss,
+    choose_optimizer,
+    choose_schedule,
+    network_for_task,
+    network_settings,
+    source_of_run,
+)
+from tatami.cli.console import Console, several
+from tatami.cli.defaults import EXAMPLES, LEARNING_RATES, Defaults, defaults_for
 from tatami.cli.options import (
     backend_option,
     channels_option,
@@ -20,15 +29,24 @@ from tatami.cli.options import (
     threads_in_use,
     threads_option,
 )
-from tatami.cli.report import draw_pictures, report_accuracy, report_confusion, report_history
+from tatami.cli.task_report import (
+    draw_pictures_of,
+    measures_in_json,
+    next_commands,
+    report_measured,
+    title_of,
+)
 from tatami.data import DatasetSplits
 from tatami.data.augmentation import ENGINE_NAMES, POLICIES, OpenCV, choose_policy
 from tatami.data.folds import stratified_folds
-from tatami.errors import SettingError
-from tatami.models import MODELS, recipe
+from tatami.errors import DataError, SettingError
+from tatami.models.architectures import ARCHITECTURES
+from tatami.training.measures import MEASURES
 from tatami.training.progress import ProgressBar
-from tatami.training.run import Run, resume, train
+from tatami.training.run import Run, checkpoint_to_resume, resume, train
 from tatami.training.run_folder import RunFolder, next_run_folder
+from tatami.training.tasks import TASKS, Reconstruct, Task, task_of
+from tatami.training.tasks.classify import natural_task
 
 # What may be given together with --resume; everything else is kept as the run began.
 WITH_RESUME = {
@@ -46,7 +64,43 @@ WITH_RESUME = {
 
 @click.command(epilog="Example: tatami train mnist --network arai --epochs 2 --limit 6000")
 @click.argument("dataset", required=False)
-@click.option("--network", metavar="NAME|FILE", help=f"{', '.join(MODELS)}, or a JSON file of a network.")
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="What to learn: classify, regress (numbers), segment (a class for every pixel), reconstruct (the input), or "
+    "sequence (a class for every step; with a target for a whole sequence the data decide between class and number). "
+    "Without it what the data are made for.",
+)
+@click.option(
+    "--network", metavar="NAME|FILE", help=f"{', '.join(ARCHITECTURES)}, or a JSON file of a network."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the named network, such as units=128; several times for several.",
+)
+@click.option("--loss", metavar="NAME", help="Another loss than the task's, such as dice or huber.")
+@click.option(
+    "--noise",
+    type=float,
+    metavar="S",
+    help="For reconstruct: normal noise on the input, which is to be removed.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column of a CSV file to learn; repeat it for several.",
+)
+@click.option("--length", type=int, metavar="N", help="Letters of a piece of text (40).")
+@click.option(
+    "--only",
+    metavar="CLASS,...",
+    help="Learn from the examples of these classes only; the others are what `tatami anomaly` is to find.",
+)
 @data_option
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training images.")
 @click.option("--batch-size", type=int, metavar="N", help="Images of one step.")
@@ -119,7 +173,8 @@ WITH_RESUME = {
 def command(ctx: click.Context, /, dataset: str | None, **options: Any) -> None:
     """Train a network on DATASET: digits (default), another name (tatami data list), or a folder of images.
 
-    The folder has one sub-folder of images for each class.
+    The folder has one sub-folder of images for each class; for --task segment the sub-folders images and masks. A CSV
+    file gives numbers to learn, an .npz file arrays, a text file letters.
 
     The defaults depend on the data set. The run folder (runs/<dataset>-<network>-<number> without --out) holds the
     checkpoints, the history and pictures.
@@ -127,13 +182,18 @@ def command(ctx: click.Context, /, dataset: str | None, **options: Any) -> None:
     console = Console(machine=options["as_json"])
     given = {name: value for name, value in options.items() if is_given(ctx, name)}
     if options["folds"] is not None and options["resume_from"] is None:
-        cross_validate(console, dataset or "digits", options)
+        cross_validate(console, dataset or example_for(options["task"]), options)
         return
     if options["resume_from"] is not None:
         run, splits = go_on(console, dataset, given)
     else:
-        run, splits = begin(console, dataset or "digits", options)
+        run, splits = begin(console, dataset or example_for(options["task"]), options)
     report(console, run, splits)
+
+
+def example_for(task: str | None) -> str:
+    """Return the data set that a task is tried with where none is named."""
+    return EXAMPLES.get(task or "classify", "digits")
 
 
 def is_given(ctx: click.Context, name: str) -> bool:
@@ -157,7 +217,36 @@ def source_of(dataset: str, options: dict[str, Any]) -> Source:
         None if channels is None else int(channels),
         options["limit"],
         options["skip_bad"],
+        task=checked_task(options["task"]),
+        targets=tuple(options["targets"]),
+        length=options["length"],
+        only=tuple(filter(None, (options["only"] or "").split(","))),
     )
+
+
+def checked_task(name: str | None) -> str | None:
+    """Return the name of a task, or raise with the nearest one."""
+    return None if name is None else task_of(name).name
+
+
+def chosen_task(options: dict[str, Any], splits: DatasetSplits) -> Task:
+    """Return the task that was named, else the one that the data are made for.
+
+    With --task sequence a target for a whole sequence makes it a classification or a regression.
+    """
+    natural = natural_task(splits.train)
+    name = options["task"] or natural
+    if name == "sequence" and natural in ("classify", "regress"):
+        if len(splits.image_shape) > 2:
+            raise DataError(
+                f"data set {splits.name} has examples of shape {splits.image_shape}; --task sequence needs sequences "
+                f"(features, time) or texts: a text file, an .npz file, or one of text, adding, tones"
+            )
+        name = natural
+    if options["noise"] is not None and name != "reconstruct":
+        raise SettingError(f"--noise is for --task reconstruct; with --task {name} use --augment noise")
+    task = TASKS[name]()
+    return replace(task, noise=options["noise"] or 0.0) if isinstance(task, Reconstruct) else task
 
 
 def loaded(console: Console, source: Source) -> DatasetSplits:
@@ -184,25 +273,30 @@ def cross_validate(console: Console, dataset: str, options: dict[str, Any]) -> N
         runs.append(
             begin_on(console, dataset, None, fold, {**options, "out": Path(folder) / f"fold{number}"})[0]
         )
-    accuracies = [run.test.accuracy for run in runs if run.test is not None]
-    average, spread = mean(accuracies), stdev(accuracies)
+    name = runs[0].model.task.headline
+    measure = MEASURES[name]
+    values = [run.test.measures[name] for run in runs if run.test is not None]
+    average, spread = mean(values), stdev(values)
+    called = "" if name == "accuracy" else f"{measure.label} "
     console.heading(
-        f"{percent(average)} ± {percent(spread)} over {len(folds)} folds (mean and standard deviation)"
+        f"{called}{measure.written(average)} ± {measure.written(spread)} over {len(folds)} folds "
+        f"(mean and standard deviation)"
     )
     console.table(
-        ("fold", "images", "accuracy"),
+        ("fold", "images", measure.label),
         [
-            (number, len(fold.test), percent(accuracy))
-            for number, (fold, accuracy) in enumerate(zip(folds, accuracies, strict=True), start=1)
+            (number, len(fold.test), measure.written(value))
+            for number, (fold, value) in enumerate(zip(folds, values, strict=True), start=1)
         ],
     )
     console.json(
         {
             "dataset": splits.name,
+            "task": runs[0].model.task.name,
             "folds": len(folds),
-            "accuracy_mean": average,
-            "accuracy_deviation": spread,
-            "accuracies": accuracies,
+            f"{name}_mean": average,
+            f"{name}_deviation": spread,
+            ("accuracies" if name == "accuracy" else f"{name}_values"): values,
             "run_dirs": [str(run.folder.path) for run in runs if run.folder],
         }
     )
@@ -212,10 +306,16 @@ def begin_on(
     console: Console, dataset: str, source: Source | None, splits: DatasetSplits, options: dict[str, Any]
 ) -> tuple[Run, DatasetSplits]:
     """Begin a new run on images that are loaded."""
-    defaults = defaults_for(dataset)
+    task = chosen_task(options, splits)
+    task.require_data(splits.train)  # before a network is built for targets that are not there
+    defaults = defaults_for(dataset, task.name, splits.train)
     name = options["network"] or defaults.network
-    network = choose_network(name, splits.image_shape, len(splits.class_names))
-    settings = chosen_settings(options, defaults, name)
+    network, own_loss = network_for_task(name, splits.train, task, network_settings(options["settings"]))
+    settings = chosen_settings(options, defaults) | {"task": task}
+    if options["loss"] is not None:
+        settings["loss"] = choose_loss(options["loss"])
+    elif own_loss is not None:
+        settings["loss"] = own_loss
     augmentation = settings.get("augmentation")
     if augmentation is not None:
         augmentation = augmentation.drawn_by(options["augment_engine"], splits.image_shape)
@@ -226,7 +326,7 @@ def begin_on(
             )
     out = options["out"] or next_run_folder(splits.name, network.name)
     RunFolder(out).require_free()
-    console.note(describe(splits))
+    console.note(describe(splits, task))
     console.note(
         f"{network.name}: {several(network.parameter_count, 'parameter')}, "
         f"{several(network.multiply_adds, 'multiply-add')} per image"
@@ -243,7 +343,7 @@ def begin_on(
     return run, splits
 
 
-def chosen_settings(options: dict[str, Any], defaults: Defaults, network: str) -> dict[str, Any]:
+def chosen_settings(options: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
     """Return the training settings: what was given, else the data set's defaults."""
     optimizer = options["optimizer"] or defaults.optimizer
     rate = options["learning_rate"]
@@ -276,8 +376,6 @@ def chosen_settings(options: dict[str, Any], defaults: Defaults, network: str) -
     }
     if options["augment"] is not None:
         settings["augmentation"] = choose_policy(options["augment"])
-    if network in MODELS:
-        settings["loss"] = recipe(network).loss
     names = ("backend", "precision", "threads", "checkpoint_seconds", "checkpoint_steps")
     return settings | {name: options[name] for name in names if options[name] is not None}
 
@@ -294,46 +392,61 @@ def go_on(console: Console, dataset: str | None, given: dict[str, Any]) -> tuple
     path: Path = given["resume_from"]
     source = source_of_run(path)
     if "data_folder" in given:
-        source = Source(**{**source.to_json(), "data_folder": str(given["data_folder"].resolve())})
+        source = replace(source, data_folder=str(given["data_folder"].resolve()))
     splits = source.load()
-    console.note(describe(splits))
+    console.note(describe(splits, task_of_run(path)))
     changeable = ("epochs", "patience", "threads", "workers", "checkpoint_seconds", "checkpoint_steps")
     settings = {name: given[name] for name in changeable if name in given}
     run = resume(path, splits, progress=ProgressBar(), **settings)
     return run, splits
 
 
+def task_of_run(path: Path) -> Task:
+    """Return the task of a run that is to go on."""
+    return checkpoint_to_resume(RunFolder.open(path)).settings.task
+
+
 def option_name(name: str) -> str:
     """Return how an option is written."""
-    return {"learning_rate": "--lr", "resume_from": "--resume"}.get(name, "--" + name.replace("_", "-"))
+    spelled = {"learning_rate": "--lr", "resume_from": "--resume", "settings": "--set", "targets": "--target"}
+    return spelled.get(name, "--" + name.replace("_", "-"))
 
 
-def describe(splits: DatasetSplits) -> str:
+def describe(splits: DatasetSplits, task: Task) -> str:
     """Describe a data set in a line."""
     shape = "x".join(map(str, splits.image_shape))
+    thing = "image" if len(splits.image_shape) == 3 else "example"
     return (
-        f"{splits.name}: {several(len(splits.train), 'image')} of {shape} to train on, "
-        f"{len(splits.test):,} to test on, {len(splits.class_names)} classes"
+        f"{splits.name}: {several(len(splits.train), thing)} of {shape} to train on, "
+        f"{len(splits.test):,} to test on, {targets_in_words(splits, task)}"
     )
+
+
+def targets_in_words(splits: DatasetSplits, task: Task) -> str:
+    """Say what is to be learned of each example."""
+    names = task.names(splits.train)
+    if task.name == "classify":
+        return f"{len(names)} classes"
+    if task.name == "regress":
+        return f"to say {', '.join(names[:6])}"
+    if task.name == "segment":
+        return f"masks of {len(names)} classes"
+    return f"{len(names)} classes for every step" if names else "to be given back"
 
 
 def report(console: Console, run: Run, splits: DatasetSplits) -> None:
     """Print what came out, draw the pictures, and end with the JSON object."""
-    assert run.test is not None
     assert run.folder is not None
     history = run.history
-    title = f"{splits.name}, {run.model.network.name}: {percent(run.test.accuracy)} of {len(splits.test):,} test images"
-    draw_pictures(console, run.folder.path, run.test, splits.test, run.model.class_names, history, title)
-    report_accuracy(console, run.test, "test image")
-    report_history(console, history)
-    report_confusion(console, run.test, run.model.class_names)
+    title = title_of(splits.name, run.model, run.test)
+    draw_pictures_of(console, run.folder.path, run.model, run.test, splits.test, history, title)
+    report_measured(console, run.model, run.test, "test image", history, splits.test)
     files = sorted(entry.name for entry in run.folder.path.iterdir() if entry.is_file())
     console.heading(f"Saved in {run.folder.path}")
     console.line("  " + "  ".join(files))
     console.heading("Next")
-    console.line(f"  tatami predict {run.folder.path} IMAGE.png")
-    console.line(f"  tatami evaluate {run.folder.path}")
-    console.line(f"  tatami report {run.folder.path}")
+    for line in next_commands(run.folder.path, run.model):
+        console.line(f"  {line}")
     console.json(result(run))
 
 
@@ -344,7 +457,7 @@ def result(run: Run) -> dict[str, Any]:
     settings, history = run.checkpoint.settings, run.history
     last = history.records[-1]
     return {
-        "accuracy": run.test.accuracy,
+        **measures_in_json(run.model, run.test),
         "loss": run.test.loss,
         "epochs": len(history),
         "seconds": history.seconds,
@@ -353,6 +466,7 @@ def result(run: Run) -> dict[str, Any]:
         "precision": settings.precision,
         "threads": threads_in_use(settings.backend, settings.threads),
         "seed": settings.seed,
+        "task": settings.task.name,
         "augmentation": None if settings.augmentation is None else settings.augmentation.to_json(),
         "weights_sha256": run.weights_sha256,
         "run_dir": str(run.folder.path),
@@ -361,9 +475,7 @@ def result(run: Run) -> dict[str, Any]:
         "steps": last.step,
         "best_epoch": history.best_epoch,
         "training_loss": last.loss,
-        "training_accuracy": last.accuracy,
         "validation_loss": last.validation_loss,
-        "validation_accuracy": last.validation_accuracy,
-        "test_images": len(run.test.labels),
-        "correct": run.test.correct,
+        **{f"training_{name}": value for name, value in last.measures.items()},
+        **{f"validation_{name}": last.validation_measures.get(name) for name in last.measures},
     }

@@ -115,19 +115,7 @@ def load_arrays(path: str | Path) -> DatasetSplits:
         DataError: not such a file, pickled objects in it, or more than 16 GiB.
     """
     place = Path(path).expanduser()
-    try:
-        with zipfile.ZipFile(place) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-        if total > LARGEST_ARRAYS:
-            raise DataError(f"{place}: would unpack to {total:,} bytes, at most {LARGEST_ARRAYS:,} are read")
-        with np.load(place, allow_pickle=False) as arrays:
-            known = {name: arrays[name] for name in arrays.files if not name.startswith(".")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-        raise DataError(f"{place}: not an .npz file of plain arrays, or a damaged one ({error})") from error
-    except Exception as error:  # zlib.error, struct.error, SyntaxError: whatever a crafted header provokes
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{place}: a damaged .npz file ({type(error).__name__}: {error})") from error
+    known = read_arrays(place)
 
     def part(suffix: str) -> Dataset | None:
         images = next((known[name + suffix] for name in IMAGE_NAMES if name + suffix in known), None)
@@ -149,6 +137,28 @@ def load_arrays(path: str | Path) -> DatasetSplits:
             f"{place}: expected the arrays images and labels (or x and y), it holds {', '.join(known) or 'none'}"
         )
     return DatasetSplits(train=train, test=test) if test else split_off_test(train)
+
+
+def read_arrays(place: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an ``.npz`` file; nothing is unpickled.
+
+    Raises:
+        DataError: not such a file, pickled objects in it, or more than 16 GiB.
+    """
+    try:
+        with zipfile.ZipFile(place) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+        if total > LARGEST_ARRAYS:
+            raise DataError(f"{place}: would unpack to {total:,} bytes, at most {LARGEST_ARRAYS:,} are read")
+        with np.load(place, allow_pickle=False) as arrays:
+            known = {name: arrays[name] for name in arrays.files if not name.startswith(".")}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+        raise DataError(f"{place}: not an .npz file of plain arrays, or a damaged one ({error})") from error
+    except Exception as error:  # zlib.error, struct.error, SyntaxError: whatever a crafted header provokes
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{place}: a damaged .npz file ({type(error).__name__}: {error})") from error
+    return known
 
 
 def load_pairs(folder: str | Path, channels: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -12,6 +12,7 @@ from tatami.data.digits import load_digits
 from tatami.data.files import load_arrays, load_signals, load_table, load_volumes
 from tatami.data.image_folder import load_image_folder
 from tatami.data.katakana import FIFTEEN, NAMES as KATAKANA, SIZE, load_katakana
+from tatami.data.made import MADE, load_made
 from tatami.data.mnist import IDX_SETS, load_mnist
 from tatami.errors import DataError, SettingError, UnknownNameError, unknown_name
 
@@ -25,6 +26,14 @@ DESCRIPTIONS = {
     "cifar100": "60,000 colour photographs of 32x32 pixels, 100 classes",
     "katakana": "15 katakana written by a simulated hand, any size; --data FONT tests on a printed font",
     "katakana46": "the same with all 46 basic katakana",
+    "shapes": "made: discs and squares with a mask for every image, 32x32 pixels (segment)",
+    "gestures": "made: ten joints of a figure that waves, bends or jumps, over 24 moments",
+    "tones": "made: signals of 256 samples: a tone, rising, falling or beating",
+    "spectrograms": "made: the same signals as pictures of their frequencies over time",
+    "blobs": "made: videos of 8 frames with a spot that moves right, left, down or up",
+    "ellipsoids": "made: volumes of 16x16x16 with a body that is long along one axis",
+    "adding": "made: sequences of 20 numbers, two of them marked; their sum is the target (regress)",
+    "text": "made: pieces of simple English sentences; the next letter is the target (sequence)",
     "ox": "the two 3x3 images of the lecture's exercise",
 }
 NAMES = tuple(DESCRIPTIONS)
@@ -77,6 +86,8 @@ def load(
         if text in CIFAR_SETS:
             return load_cifar(CIFAR_SETS[text], data_folder)
         require_no_folder(text, data_folder)
+        if text in MADE:
+            return load_made(text)
         return load_digits() if text == "digits" else load_ox()
     require_no_folder(text, data_folder)
     place = Path(text).expanduser()

@@ -20,7 +20,14 @@ from tatami.models.autoencoders import (
 from tatami.models.classic import alexnet, deepface_like, lenet5_table, neocognitron_like, resnet, vgg, zfnet
 from tatami.models.lectures import arai, lenet5, mlp, ox, perceptron, simple_convnet
 from tatami.models.segmentation import fcn, unet
-from tatami.models.sequences import char_rnn, sequence_classifier, signal_cnn, skeleton_cnn, spectrogram_cnn
+from tatami.models.sequences import (
+    char_rnn,
+    sequence_classifier,
+    signal_cnn,
+    skeleton_cnn,
+    spectrogram_cnn,
+    text_classifier,
+)
 from tatami.models.small_convnet import small_convnet
 from tatami.models.volumes import video_cnn, volume_cnn
 from tatami.network import Network
@@ -52,6 +59,7 @@ __all__ = [
     "small_convnet",
     "sparse_autoencoder",
     "spectrogram_cnn",
+    "text_classifier",
     "unet",
     "variational_autoencoder",
     "variational_decoder",

@@ -18,7 +18,14 @@ from tatami.models.autoencoders import (
 )
 from tatami.models.classic import alexnet, zfnet
 from tatami.models.segmentation import fcn, unet
-from tatami.models.sequences import char_rnn, sequence_classifier, signal_cnn, skeleton_cnn, spectrogram_cnn
+from tatami.models.sequences import (
+    char_rnn,
+    sequence_classifier,
+    signal_cnn,
+    skeleton_cnn,
+    spectrogram_cnn,
+    text_classifier,
+)
 from tatami.models.volumes import video_cnn, volume_cnn
 from tatami.network import Network
 
@@ -53,6 +60,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "spectrogram_cnn": Architecture(spectrogram_cnn),
     "skeleton_cnn": Architecture(skeleton_cnn),
     "sequence_classifier": Architecture(sequence_classifier),
+    "text_classifier": Architecture(text_classifier),
     "volume_cnn": Architecture(volume_cnn),
     "video_cnn": Architecture(video_cnn),
     "fcn": Architecture(fcn, MAPS),
@@ -77,8 +85,8 @@ def for_task(task: str) -> list[str]:
 
 def built(
     name: str,
-    input_shape: Shape,
-    outputs: int,
+    input_shape: Shape | None,
+    outputs: int | None,
     task: str = "classify",
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[Network, Loss | None]:
@@ -86,8 +94,8 @@ def built(
 
     Args:
         name: one of `ARCHITECTURES`.
-        input_shape: of an example.
-        outputs: number of classes, or of numbers.
+        input_shape: of an example; None for what the function says.
+        outputs: number of classes, or of numbers; likewise.
         task: what it is to be trained for.
         settings: arguments of the network's function, such as units.
 
@@ -117,12 +125,14 @@ def built(
             raise unknown_name(
                 f"setting of network {name}", setting, [word for word in known if word not in reserved]
             )
-    if "input_shape" in known:
+    if input_shape is not None and "input_shape" in known:
         given["input_shape"] = input_shape
-    elif "length" in known:
+    elif input_shape is not None and "length" in known:
         given["length"] = one_axis(name, input_shape)
-    if entry.outputs:
-        given[entry.outputs] = input_shape[0] if task == "reconstruct" else outputs
+    if entry.outputs and task == "reconstruct" and input_shape is not None:
+        given[entry.outputs] = input_shape[0]
+    elif entry.outputs and outputs is not None:
+        given[entry.outputs] = outputs
     try:
         made = entry.function(**given)
     except (TypeError, IndexError, ValueError) as error:

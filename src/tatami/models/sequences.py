@@ -16,12 +16,13 @@ from tatami.layers import (
     GlobalAveragePool,
     Layer,
     MaxPool,
+    PaddingMask,
     Recurrent,
     ReLU,
     ShortTimeFourier,
 )
 from tatami.layers.recurrent import Direction
-from tatami.network import Network, Sequential
+from tatami.network import INPUT, LayerEntry, Network, Sequential
 
 Cell = Literal["rnn", "lstm", "gru"]
 CELLS: Mapping[str, type[Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
@@ -124,6 +125,8 @@ def sequence_classifier(
     units: int = 64,
     depth: int = 1,
     direction: Direction = "forward",
+    masked: bool = False,
+    truncate: int | None = None,
 ) -> Network:
     """Recurrent layers over a sequence and a dense layer on their last state.
 
@@ -134,6 +137,8 @@ def sequence_classifier(
         units: size of the state.
         depth: number of recurrent layers, one behind the other.
         direction: 'forward', 'reverse' or 'both'.
+        masked: whether a sequence ends where all its features are 0 from there on.
+        truncate: how many steps gradients go back; None is all.
 
     >>> sequence_classifier(cell="gru", depth=2, direction="both").output_shape
     (10,)
@@ -141,14 +146,17 @@ def sequence_classifier(
     Source: DAY4, recurrent networks; Graves (2012).
     """
     recurrent = cell_of(cell)
-    stack: list[Layer] = [recurrent(units, "all", direction) for _ in range(depth - 1)]
-    return Sequential(
-        *stack,
-        recurrent(units, "last", direction),
-        Dense(classes),
-        input_shape=input_shape,
-        name="sequence_classifier",
-    )
+    stack: list[Layer] = [recurrent(units, "all", direction, truncate=truncate) for _ in range(depth - 1)]
+    stack.append(recurrent(units, "last", direction, truncate=truncate))
+    if not masked:
+        return Sequential(*stack, Dense(classes), input_shape=input_shape, name="sequence_classifier")
+    layers: dict[str, LayerEntry] = {"mask": (PaddingMask(), INPUT)}
+    last = INPUT
+    for number, layer in enumerate(stack, start=1):
+        layers[f"{cell}{number}"] = (layer, (last, "mask"))
+        last = f"{cell}{number}"
+    layers["scores"] = (Dense(classes), last)
+    return Network(layers, input_shape, name="sequence_classifier")
 
 
 def char_rnn(
@@ -183,6 +191,40 @@ def char_rnn(
         input_shape=(length,),
         name="char_rnn",
     )
+
+
+def text_classifier(
+    input_shape: Shape = (40,),
+    classes: int = 2,
+    vocabulary: int = 128,
+    cell: Cell = "gru",
+    units: int = 32,
+    features: int = 16,
+    direction: Direction = "forward",
+) -> Network:
+    """Names the class of a text of any length up to (time,): letters in, filled up with 0 behind the end.
+
+    Args:
+        input_shape: (time,), letters of the longest text.
+        classes: number of outputs.
+        vocabulary: number of different letters, the filling included.
+        cell: 'rnn', 'lstm' or 'gru'.
+        units: size of the state.
+        features: length of a letter's vector.
+        direction: 'forward', 'reverse' or 'both'.
+
+    >>> text_classifier().output_shape
+    (2,)
+
+    Source: DAY4, recurrent networks. The state stops at the end of each text, told by `PaddingMask`.
+    """
+    layers: dict[str, LayerEntry] = {
+        "mask": (PaddingMask(), INPUT),
+        "embedding": (Embedding(vocabulary, features), INPUT),
+        "state": (cell_of(cell)(units, "last", direction), ("embedding", "mask")),
+        "scores": Dense(classes),
+    }
+    return Network(layers, input_shape, name="text_classifier")
 
 
 def cell_of(name: str) -> type[Recurrent]:

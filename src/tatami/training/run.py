@@ -13,6 +13,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ import numpy as np
 from tatami import __version__
 from tatami.data import Dataset, DatasetSplits, Preprocessing, fit_preprocessing, split_off_validation
 from tatami.data.on_demand import chunks
+from tatami.data.texts import TextFormat
 from tatami.errors import CheckpointError, SettingError, TatamiError, unknown_name
-from tatami.models.architectures import built
+from tatami.losses import Loss
+from tatami.models.architectures import ARCHITECTURES, built
 from tatami.network import Network
 from tatami.program import Program
 from tatami.training.checkpoint import Checkpoint, load_checkpoint
@@ -101,7 +104,7 @@ def train(
     task.require_data(training)
     names = task.names(training)
     if isinstance(network, str):
-        network, own_loss = built(network, training.image_shape, len(names), task.name)
+        network, own_loss = network_for(network, training, task)
         settings = {"loss": own_loss, **settings} if own_loss is not None else settings
     chosen = training_settings(settings)
     learning, validation = split(training, chosen)
@@ -162,6 +165,25 @@ def finish(trainer: Trainer, data: DatasetSplits | Dataset) -> Run:
     model = load_model(trainer.folder.path) if trainer.folder else Model.of(trainer.best or last)
     test = model.measure(data.test, trainer.program) if isinstance(data, DatasetSplits) else None
     return Run(model, last, test, trainer.folder)
+
+
+def network_for(
+    name: str, dataset: Dataset, task: Task, settings: Mapping[str, Any] | None = None
+) -> tuple[Network, Loss | None]:
+    """Build a named network for data and a task; return it with its own loss, if it has one.
+
+    Args:
+        name: one of `tatami.models.architectures.ARCHITECTURES`.
+        dataset: gives the shape of an example, and the vocabulary of a text.
+        task: what it is to be trained for.
+        settings: arguments of the network's function, such as units.
+    """
+    given = dict(settings or {})
+    if isinstance(dataset.format, TextFormat) and name in ARCHITECTURES:
+        entry = ARCHITECTURES[name]
+        if entry.outputs != "vocabulary" and "vocabulary" in signature(entry.function).parameters:
+            given.setdefault("vocabulary", len(dataset.format.vocabulary))
+    return built(name, dataset.image_shape, len(task.names(dataset)), task.name, given)
 
 
 def training_settings(settings: Mapping[str, Any]) -> TrainingSettings:

@@ -1,13 +1,14 @@
 """``tatami data replay``: exactly what the network saw in a step of a run."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from tatami.cli.choices import Source, source_of_run
+from tatami.cli.choices import source_of_run
 from tatami.cli.console import Console
 from tatami.cli.data.choices import is_ink, out_option, value_range, write
 from tatami.cli.options import data_option, json_option
@@ -75,7 +76,7 @@ def learned_from(run: Path, checkpoint: Checkpoint, data_folder: Path | None) ->
     """Load the images that a run learns from; raise if they are not the same ones any more."""
     source = source_of_run(run)
     if data_folder is not None:
-        source = Source(**{**source.to_json(), "data_folder": str(data_folder.resolve())})
+        source = replace(source, data_folder=str(data_folder.resolve()))
     training = source.load().train
     if checkpoint.data != identity(training):
         raise SettingError(
