@@ -277,7 +277,7 @@ def draw_sequence(
     ]
     path = folder / "letters.png"
     texts = [form.decoded(row) for row in targets]
-    draw_letters(texts, chances, path, f"{title}; the redder a letter, the less it was expected")
+    draw_letters(texts, chances, path, title)
     return [path]
 
 

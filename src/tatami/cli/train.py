@@ -43,9 +43,9 @@ from tatami.errors import DataError, SettingError
 from tatami.models.architectures import ARCHITECTURES
 from tatami.training.measures import MEASURES
 from tatami.training.progress import ProgressBar
-from tatami.training.run import Run, checkpoint_to_resume, resume, train
+from tatami.training.run import Run, resume, train
 from tatami.training.run_folder import RunFolder, next_run_folder
-from tatami.training.tasks import TASKS, Reconstruct, Task, task_of
+from tatami.training.tasks import TASKS, Classify, Reconstruct, Task, task_of
 from tatami.training.tasks.classify import natural_task
 
 # What may be given together with --resume; everything else is kept as the run began.
@@ -329,7 +329,7 @@ def begin_on(
     console.note(describe(splits, task))
     console.note(
         f"{network.name}: {several(network.parameter_count, 'parameter')}, "
-        f"{several(network.multiply_adds, 'multiply-add')} per image"
+        f"{several(network.multiply_adds, 'multiply-add')} per {thing_of(splits)}"
     )
     run = train(
         network,
@@ -402,8 +402,9 @@ def go_on(console: Console, dataset: str | None, given: dict[str, Any]) -> tuple
 
 
 def task_of_run(path: Path) -> Task:
-    """Return the task of a run that is to go on."""
-    return checkpoint_to_resume(RunFolder.open(path)).settings.task
+    """Return the task of a run, as it was written when the run began; older runs classify."""
+    settings = RunFolder.open(path).settings().get("settings", {})
+    return Task.from_json(settings["task"]) if "task" in settings else Classify()
 
 
 def option_name(name: str) -> str:
@@ -415,11 +416,15 @@ def option_name(name: str) -> str:
 def describe(splits: DatasetSplits, task: Task) -> str:
     """Describe a data set in a line."""
     shape = "x".join(map(str, splits.image_shape))
-    thing = "image" if len(splits.image_shape) == 3 else "example"
     return (
-        f"{splits.name}: {several(len(splits.train), thing)} of {shape} to train on, "
+        f"{splits.name}: {several(len(splits.train), thing_of(splits))} of {shape} to train on, "
         f"{len(splits.test):,} to test on, {targets_in_words(splits, task)}"
     )
+
+
+def thing_of(splits: DatasetSplits) -> str:
+    """Return what one of the data is called."""
+    return "image" if len(splits.image_shape) == 3 else "example"
 
 
 def targets_in_words(splits: DatasetSplits, task: Task) -> str:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
-from tatami.data.image_files import checked_size, opened, read_pixels, size_and_colour
-from tatami.data.image_folder import common_size, images_in
+from tatami.data.image_files import checked_size, read_pixels, size_and_colour
+from tatami.data.image_folder import common_size, images_below
+from tatami.data.image_formats import opened
 from tatami.data.on_demand import DecodedFiles
 from tatami.data.pillow import pillow
 from tatami.data.splits import split_off_test
@@ -97,8 +98,8 @@ def pairs_in(root: Path) -> list[tuple[Path, Path]]:
     for needed in ("images", "masks"):
         if not (root / needed).is_dir():
             raise DataError(f"{root / needed}: no such folder; images lie in images/, their masks in masks/")
-    images = {path.stem: path for path in images_in(root / "images")}
-    masks = {path.stem.removesuffix("_mask"): path for path in images_in(root / "masks")}
+    images = {path.stem: path for path in images_below(root / "images")}
+    masks = {path.stem.removesuffix("_mask"): path for path in images_below(root / "masks")}
     if set(images) != set(masks) or not images:
         odd = sorted(set(images) ^ set(masks))
         raise DataError(

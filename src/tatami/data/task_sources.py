@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tatami.data.class_folders import class_folders
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.files import IMAGE_NAMES, read_arrays
 from tatami.data.image_files import checked_size, read_pixels, size_and_colour
-from tatami.data.image_folder import class_folders, common_size, images_in
+from tatami.data.image_folder import common_size, images_below
 from tatami.data.masks import has_pairs, kept, load_masks
 from tatami.data.numbers import load_numbers
 from tatami.data.sources import NAMES, load
@@ -75,10 +76,8 @@ def load_for_task(
     if name not in NAMES and place.is_dir():
         if task in (None, "segment") and has_pairs(place):
             return load_masks(place, size, channels)
-        if task == "reconstruct" and not class_folders(place):
-            return load_plain_images(place, size, channels)
-        if task == "reconstruct" and len(class_folders(train_part(place))) == 1:
-            return load_plain_images(class_folders(train_part(place))[0], size, channels)
+        if task == "reconstruct" and len(class_folders(train_part(place))) < 2:
+            return load_plain_images(train_part(place), size, channels)
     return load(name, data_folder, size=size, channels=channels, skipped=skipped)
 
 
@@ -104,7 +103,7 @@ def load_plain_images(
     Raises:
         DataError: no images, or of different sizes.
     """
-    paths = images_in(folder)
+    paths = images_below(folder)
     if not paths:
         raise DataError(f"{folder}: expected images, or a sub-folder of images for each class; found neither")
     headers = {path: size_and_colour(path) for path in paths}

@@ -361,7 +361,7 @@ def draw_letters(texts: Sequence[str], chances: NDArray[Any], path: Path, title:
         axes = figure.subplots()
         axes.set_axis_off()
         axes.set_xlim(0, length)
-        axes.set_ylim(len(texts), 0)
+        axes.set_ylim(len(texts) + 0.8, 0)
         scale = matplotlib.colormaps["Reds"]
         patches = import_extra("matplotlib.patches", "plot", PURPOSE)
         for row, text in enumerate(texts):
@@ -372,6 +372,13 @@ def draw_letters(texts: Sequence[str], chances: NDArray[Any], path: Path, title:
                 )
                 shown = letter if letter.isprintable() else "·"
                 axes.text(column + 0.5, row + 0.52, shown, ha="center", va="center", fontsize=9)
+        axes.text(
+            0,
+            len(texts) + 0.15,
+            "The redder a letter, the less the network expected it.",
+            va="top",
+            fontsize=8,
+        )
         save(figure, path, title)
 
 
