@@ -36,38 +36,24 @@ INSTRUCTION_SETS = native.available() or ("none",)
 WIDTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40)
 EVERY = settings(max_examples=25, deadline=None)
 KEY = RandomKey(seed=3, epoch=1, step=4)
-FEWEST_CHANNELS = 8  # of a convolution that runs in bf16
 
 
 def rounded(x: Array) -> Array:
-    """Round float32 to the nearest bf16, ties to even."""
+    """Round float32 to the nearest bf16, ties to even; denormal numbers become zero."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    bits = np.where(bits & np.uint32(0x7F800000), bits, bits & np.uint32(0x80000000))
     even = (bits >> np.uint32(16)) & np.uint32(1)
     upper = (bits + (even + np.uint32(0x7FFF))) & np.uint32(0xFFFF0000)
     return np.where(np.isnan(x), np.float32(np.nan), upper.view(np.float32)).astype(np.float32)
 
 
-def runs_in_bf16(network: Network, name: str, isa: str) -> bool:
-    """Say whether a layer has bf16 kernels, as the engine decides it."""
-    layer = network[name]
-    if isinstance(layer, layers.Dense):
-        return True
-    if not isinstance(layer, layers.Convolution):
-        return False
-    node = next(node for node in network.nodes if node.name == name)
-    shape = network.input_shapes(node)[0]
-    if isa.startswith("amx"):  # tiles take everything but depthwise convolutions
-        return not 1 < layer.groups == shape[0] == layer.filters
-    if layer.groups != 1:
-        return False
-    geometry = layer.window(shape)
-    assert geometry is not None
-    whole = geometry.kernel == shape[1:] and not any(before or after for before, after in geometry.padding)
-    return whole or shape[0] >= FEWEST_CHANNELS
+def runs_in_bf16(network: Network, name: str) -> bool:
+    """Say whether a layer rounds its operands."""
+    return isinstance(network[name], layers.Dense | layers.Convolution)
 
 
 def emulate(
-    network: Network, parameters: Parameters, x: Array, target: Any, isa: str
+    network: Network, parameters: Parameters, x: Array, target: Any
 ) -> tuple[Array, Parameters, dict[str, Array]]:
     """Return the output, the gradient of every parameter and of every node, for half the sum of squared errors."""
     ops = ReferenceBackend()
@@ -77,7 +63,7 @@ def emulate(
     for node in network.nodes:
         inputs = tuple(values[source] for source in node.inputs)
         weights: Mapping[str, Array] = parameters.get(node.name, {})
-        if runs_in_bf16(network, node.name, isa):
+        if runs_in_bf16(network, node.name):
             inputs = tuple(rounded(value) for value in inputs)
             weights = {**weights, "weight": rounded(weights["weight"])}
         result = node.layer.forward(ops, inputs, weights, Context(True, KEY, {}))
@@ -87,7 +73,7 @@ def emulate(
     gradients: Parameters = {}
     for node in reversed(network.nodes):
         dy = dvalues[node.name]
-        if runs_in_bf16(network, node.name, isa):
+        if runs_in_bf16(network, node.name):
             dy = rounded(dy)
         back = node.layer.backward(ops, dy, saved[node.name], used[node.name])
         if back.dparameters:
@@ -114,7 +100,7 @@ def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> 
     parameters = network.initialize(seed=2)
     x = KEY.normal("x", (batch, *network.input_shape)).astype(np.float32)
     # The target is chosen such that the gradient of the output is a few steps of 1/4: a bf16 number on both sides.
-    output = emulate(network, parameters, x, np.float32(0), isa)[0]
+    output = emulate(network, parameters, x, np.float32(0))[0]
     target = output - np.round(4 * KEY.normal("dy", output.shape).astype(np.float32)) / 4
     planned = executor(network, isa)
     traces = np.concatenate([x, x])[: batch + 1] * 100 + 7
@@ -122,7 +108,7 @@ def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> 
     for keep in (False, True):
         planned.train_step(parameters, traces.astype(np.float32), wrong, KEY, {}, keep)
     planned.forward(parameters, traces.astype(np.float32), False, KEY, {}, False)
-    output, gradients, dvalues = emulate(network, parameters, x, target, isa)
+    output, gradients, dvalues = emulate(network, parameters, x, target)
     has_dropout = any(isinstance(node.layer, layers.Dropout) for node in network.nodes)
     if not has_dropout:
         assert error_of(planned.forward(parameters, x, False, KEY, {}, False).output, output) <= tolerance
@@ -143,12 +129,14 @@ def convolutions(draw: st.DrawFn) -> Network:
     rank = draw(st.sampled_from((1, 2, 2, 3)))
     size = tuple(draw(st.integers(1, {1: 20, 2: 9, 3: 4}[rank])) for _ in range(rank))
     channels = draw(st.sampled_from(WIDTHS))
+    groups = draw(st.sampled_from((1, 1, 1, 2, 3)))
     convolution = layers.Convolution(
-        draw(st.sampled_from(WIDTHS)),
+        groups * draw(st.sampled_from(WIDTHS)),
         tuple(draw(st.integers(1, 4)) for _ in range(rank)),
         stride=tuple(draw(st.integers(1, 3)) for _ in range(rank)),
         padding=tuple((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(rank)),
         dilation=tuple(draw(st.integers(1, 2)) for _ in range(rank)),
+        groups=groups,
         bias=draw(st.booleans()),
     )
     stack: list[Layer] = [convolution]
@@ -157,7 +145,7 @@ def convolutions(draw: st.DrawFn) -> Network:
         if draw(st.booleans()):
             stack.append(layers.MaxPool(2))
     try:
-        return Sequential(*stack, input_shape=(channels, *size))
+        return Sequential(*stack, input_shape=(groups * channels, *size))
     except ShapeError:
         return Sequential(layers.Convolution(9, 1), layers.ReLU(), input_shape=(channels, *size))
 
@@ -237,6 +225,40 @@ def test_rounding_of_the_emulation() -> None:
     np.testing.assert_array_equal(rounded(x), expected)
 
 
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_rounding_has_the_same_bits_on_every_instruction_set(isa: str) -> None:
+    """Numbers of all sizes, denormal and infinite ones too, come back as the gradient of a bias."""
+    drawn = (KEY.uniform("bits", (4000,)) * 2**32).astype(np.uint64).astype(np.uint32).view(np.float32)
+    known = np.array(
+        [0, -0.0, 1e-45, -1e-39, 2.0**-126, 1.17549e-38, 3.39e38, 3.4e38, np.inf, 1 / 3], np.float32
+    )
+    x = np.concatenate([known, drawn[~np.isnan(drawn)]])
+    network = Sequential(layers.Dense(len(x)), input_shape=(1,))
+    parameters = {
+        "dense1": {"weight": np.zeros((len(x), 1), np.float32), "bias": np.zeros(len(x), np.float32)}
+    }
+    step = executor(network, isa).train_step(
+        parameters, np.ones((1, 1), np.float32), -x[None], KEY, {}, False
+    )
+    came = step.gradients["dense1"]["bias"] + np.float32(0)  # one zero, not two
+    np.testing.assert_array_equal(came.view(np.uint32), (rounded(x) + np.float32(0)).view(np.uint32))
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(
+    channels=st.sampled_from((1, 2, 3, 8, 17)),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    batch=st.integers(1, 5),
+)
+def test_depthwise_convolutions_round_their_operands(
+    isa: str, channels: int, kernel: int, stride: int, batch: int
+) -> None:
+    convolution = layers.Convolution(channels, kernel, stride=stride, padding=1, groups=channels)
+    compare(Sequential(convolution, input_shape=(channels, 7, 8)), isa, batch)
+
+
 def digest(parameters: Parameters) -> str:
     pieces = [
         array.tobytes() for _, named in sorted(parameters.items()) for _, array in sorted(named.items())
@@ -299,9 +321,7 @@ def test_summary_says_what_runs_in_bf16() -> None:
     network = build("arai", input_shape=(1, 28, 28), classes=10)
     planned = executor(network, INSTRUCTION_SETS[0])
     lines = planned.planned.engine.describe(1, 10)  # training, ten images
-    assert (
-        sum("bf16" in line for line in lines) == 4
-    )  # every product but the first convolution's, of one channel
+    assert sum("bf16" in line for line in lines) == 5  # two convolutions, three dense layers
 
 
 def test_training_reaches_the_accuracy_of_float32() -> None:

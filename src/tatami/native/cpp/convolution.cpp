@@ -15,6 +15,7 @@ Convolution::Convolution(Plan& owner, int convolution_node, bool with_relu, bool
       pool(with_pool),
       depthwise(is_depthwise(owner.engine, convolution_node)),
       pairs(uses_pairs(owner.engine, convolution_node)),
+      rounds(owner.engine.bf16() && !pairs),
       lanes(owner.kernels.lanes) {
     const Shape& from = owner.engine.nodes()[static_cast<std::size_t>(input)].shape;
     group_channels = from.channels / settings.groups;
@@ -37,7 +38,7 @@ std::string Convolution::describe() const {
     if (pool) text += " + max pool";
     if (winograd) text += ", Winograd";
     if (sparse || masked) text += ", sparse gradients";
-    if (pairs) text += ", bf16";
+    if (pairs || rounds) text += ", bf16";
     return text;
 }
 
@@ -51,6 +52,10 @@ void Convolution::prepare() {
     }
     if (pool) prepare_pooling(x);
     if (pairs) prepare_pairs();
+    if (rounds) {
+        rounded_image = &plan.reserve_tensor(x, true);
+        rounded_weight = plan.reserve(parameter(0).padded);
+    }
     if (plan.trains()) prepare_gradients(x);
 }
 
@@ -102,7 +107,7 @@ Index Convolution::parts(Index wanted) const {
 void Convolution::forward_part(Index n, int slot, int thread, Index part, Index parts) {
     const Tensor& x = plan.value(input);
     const Tensor& y = plan.value(node);
-    const float* const from = plan.image(x, n, slot) + first_tap;
+    const float* const from = image_values(n, slot, thread) + first_tap;
     float* const to = plan.image(y, n, slot) + y.origin;
     Index begin = y.size[1] * part / parts, end = y.size[1] * (part + 1) / parts;
     if (depthwise) {
@@ -129,10 +134,10 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
         const Index filter = panel.group * group_filters + panel.first;
         row.vectors = panel.vectors;
         row.columns = settings.groups == 1 ? panel.vectors * lanes : static_cast<int>(panel.columns);
-        row.weight = pairs ? plan.arena() + pair_weight + panel.first * taps * channel_words
-                           : plan.weights(convolution, 0, "weight") + panel.weight;
+        row.weight = pairs ? plan.arena() + pair_weight + panel.group * packed_group() + panel.first * taps * channel_words
+                           : weight_values() + panel.weight;
         row.bias = plan.weights(convolution, 0, "bias") + filter;
-        const float* const panel_input = source.data + panel.group * group_channels;
+        const float* const panel_input = source.data + panel.group * (pairs ? channel_words : group_channels);
         if (pool) {
             pooled_panel(row, source, panel_input, to + filter, n, thread, filter, begin, end);
             continue;
@@ -157,7 +162,7 @@ void Convolution::forward_depthwise(const float* from, float* to, Index begin, I
     row.tap_offsets = tap_offsets.data();
     row.weight_offsets = tap_rows.data();
     row.taps = taps;
-    row.weight = plan.weights(convolution, 0, "weight");
+    row.weight = weight_values();
     row.bias = plan.weights(convolution, 0, "bias");
     row.output_stride = y.step[2];
     row.pixels = settings.shape.size[2];

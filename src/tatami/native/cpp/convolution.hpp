@@ -110,10 +110,17 @@ private:
     const float* pack_filter_pairs(Index n, int thread, const Tensor& du, const float* gradient);
     void pack_pixel_pairs(Index n, int thread, const Tensor& du, const float* gradient);
     void put_in_order(float* sums, Index rows) const;
+    Index packed_group() const { return taps * channel_words * whole_units(group_filters, lanes); }
+    Index transposed_pair_group(const Phase& phase) const { return pair_rows_of(phase) * whole_units(group_channels, lanes); }
+    const float* weight_values() const {
+        return rounds ? plan.arena() + rounded_weight : plan.weights(convolution, 0, "weight");
+    }
+    const float* image_values(Index n, int slot, int thread) const;
 
     const int convolution;
     const Node& settings;
-    const bool relu, pool, depthwise, pairs;
+    const bool relu, pool, depthwise;
+    const bool pairs, rounds;  // bf16: operands in pairs, or rounded floats where channels are few
     const int lanes;
     Index group_channels = 0, group_filters = 0, taps = 0, first_tap = 0;
     std::vector<Segment> segments;
@@ -137,6 +144,8 @@ private:
     Tensor* shifted_pairs = nullptr;  // every input float with the one a step to the right
     Tensor* pixel_pairs = nullptr;    // dy, two pixels in a word
     Tensor* filter_pairs = nullptr;   // dy in bf16, with its border
+    Tensor* rounded_image = nullptr;
+    Index rounded_weight = 0;
     std::vector<Segment> pair_segments, number_segments;
     Index channel_words = 0, filter_words = 0, first_pair = 0, pair_weight = 0;
 };

@@ -38,9 +38,14 @@ std::vector<AxisPhase> axis_phases(Index size, const WindowSettings& window, int
 }  // namespace
 
 void Convolution::pack() {
+    if (rounds) {
+        const Index count = parameter(0).padded;
+        std::copy_n(plan.weights(convolution, 0, "weight"), count, plan.arena() + rounded_weight);
+        plan.kernels.round_floats(plan.arena() + rounded_weight, count);
+    }
     if (winograd)
         for (const Panel& panel : plan_panels())
-            plan.kernels.winograd_weight(plan.weights(convolution, 0, "weight") + panel.weight,
+            plan.kernels.winograd_weight(weight_values() + panel.weight,
                                          plan.arena() + winograd_weight + panel.first * 16 * group_channels, group_channels,
                                          panel.vectors, false);
     if (pairs) pack_weight_pairs();
@@ -65,7 +70,7 @@ void Convolution::pack_transposed() {
 
 // Filters and channels change places: group by group, panel by panel of input channels, then (tap, filter) rows.
 void Convolution::pack_phase(const Phase& phase) {
-    const float* const weight = plan.weights(convolution, 0, "weight");
+    const float* const weight = weight_values();
     const Index width = 2 * lanes, rows = static_cast<Index>(phase.taps.size()) * group_filters;
     for (const Panel& panel : plan_panels())
         for (std::size_t t = 0; t < phase.taps.size(); ++t)
@@ -82,7 +87,7 @@ void Convolution::pack_phase(const Phase& phase) {
 void Convolution::backward(Index n, int thread, Index chunk, bool first_image) {
     const Tensor& du = pool ? *full_gradient : plan.gradient(node);
     float* const gradient = plan.image(du, n, thread);
-    if (pairs) plan.kernels.round_floats(plan.image(plan.gradient(node), n, thread), plan.gradient(node).image);
+    if (pairs || rounds) plan.kernels.round_floats(plan.image(plan.gradient(node), n, thread), plan.gradient(node).image);
     if (sparse) winners_weight_gradient(n, thread, chunk, !first_image);
     if (masked) masked_weight_gradient(n, thread, chunk, !first_image);
     if (sparse_input) winners_input_gradient(n, thread);
@@ -180,7 +185,7 @@ void Convolution::pack_scatter() {
     const Index rows = settings.window.kernel[1], run = settings.window.kernel[2] * group_channels;
     for (const Panel& panel : plan_panels())
         for (Index row = 0; row < rows; ++row)
-            plan.kernels.transpose(plan.weights(convolution, 0, "weight") + panel.weight + row * run * panel.vectors * lanes,
+            plan.kernels.transpose(weight_values() + panel.weight + row * run * panel.vectors * lanes,
                                    panel.vectors * lanes,
                                    plan.arena() + scatter_weight + (panel.first * rows + row) * padded_run,
                                    rows * padded_run, run, panel.columns);
@@ -232,7 +237,7 @@ void Convolution::weight_gradient(Index n, int thread, Index chunk, bool accumul
     const Tensor& x = plan.value(input);
     const WindowSettings& w = settings.window;
     const Size& size = settings.shape.size;
-    const float* const from = plan.image(x, n, thread) + first_tap;
+    const float* const from = image_values(n, thread, thread) + first_tap;
     const float* const dy = gradient + du.origin;
     float* const dweight = plan.partial(chunk) + partial_weight;
     const Index pixels_of_word = pairs ? 2 : 1;
@@ -310,11 +315,11 @@ void Convolution::input_gradient(Index n, int thread, const Tensor& du, const fl
                 const Index columns = std::min(width, group_channels - first);
                 row.vectors = columns > lanes ? 2 : 1;
                 row.columns = settings.groups == 1 ? row.vectors * lanes : static_cast<int>(columns);
-                row.weight = pairs ? plan.arena() + phase.pair_weight + first * pair_rows_of(phase)
+                row.weight = pairs ? plan.arena() + phase.pair_weight + g * transposed_pair_group(phase) + first * pair_rows_of(phase)
                                    : plan.arena() + phase.weight + g * transposed_group(phase) + first * rows;
                 for (Index d = 0; d < phase.count[0]; ++d)
                     for (Index h = 0; h < phase.count[1]; ++h) {
-                        row.input = operand + g * group_filters + d * dy_tensor.step[0] + h * dy_tensor.step[1];
+                        row.input = operand + g * (pairs ? filter_words : group_filters) + d * dy_tensor.step[0] + h * dy_tensor.step[1];
                         row.output = to + start + g * group_channels + first + d * stride[0] * dx.step[0] +
                                      h * stride[1] * dx.step[1];
                         (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
@@ -353,7 +358,7 @@ void Convolution::depthwise_input_gradient(const Phase& phase, const Tensor& du,
     row.tap_offsets = phase.offsets.data();
     row.weight_offsets = phase.tap_weights.data();
     row.taps = static_cast<Index>(phase.taps.size());
-    row.weight = plan.weights(convolution, 0, "weight");
+    row.weight = weight_values();
     row.output_stride = stride[2] * dx.step[2];
     row.pixels = phase.count[2];
     row.channels = dx.stride;

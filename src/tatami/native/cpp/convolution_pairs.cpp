@@ -17,19 +17,19 @@ void Convolution::prepare_pairs() {
     const Tensor& x = plan.value(input);
     const WindowSettings& w = settings.window;
     channel_words = (group_channels + 1) / 2;
-    image_pairs = &plan.reserve_tensor(in_words(x, channel_words), !sparse);
+    image_pairs = &plan.reserve_tensor(in_words(x, settings.groups * channel_words), !sparse);
     for (int axis = 0; axis < 3; ++axis) first_pair += (x.before[axis] - w.before[axis]) * image_pairs->step[axis];
     for (Index d = 0; d < w.kernel[0]; ++d)
         for (Index h = 0; h < w.kernel[1]; ++h) {
             const Index line = d * w.dilation[0] * image_pairs->step[0] + h * w.dilation[1] * image_pairs->step[1];
-            if (w.dilation[2] == 1)
+            if (w.dilation[2] == 1 && settings.groups == 1)
                 pair_segments.push_back({line, w.kernel[2] * channel_words});
             else
                 for (Index t = 0; t < w.kernel[2]; ++t)
                     pair_segments.push_back({line + t * w.dilation[2] * image_pairs->step[2], channel_words});
         }
     for (const Segment& segment : pair_segments) number_segments.push_back({2 * segment.offset, 2 * segment.length});
-    pair_weight = plan.reserve(taps * channel_words * whole_units(settings.shape.channels, lanes));
+    pair_weight = plan.reserve(settings.groups * packed_group());
 }
 
 void Convolution::prepare_gradient_pairs() {
@@ -44,13 +44,13 @@ void Convolution::prepare_gradient_pairs() {
     }
     if (!wants_input_gradient || sparse_input) return;
     filter_words = (group_filters + 1) / 2;
-    filter_pairs = &plan.reserve_tensor(in_words(du, filter_words), true);
+    filter_pairs = &plan.reserve_tensor(in_words(du, settings.groups * filter_words), true);
     for (Phase& phase : phases) {
         for (const auto& tap : phase.taps)
             phase.pair_segments.push_back({tap[1] * filter_pairs->step[0] + tap[2] * filter_pairs->step[1] +
                                                tap[3] * filter_pairs->step[2],
                                            filter_words});
-        phase.pair_weight = plan.reserve(pair_rows_of(phase) * whole_units(group_channels, lanes) + 2 * lanes);
+        phase.pair_weight = plan.reserve(settings.groups * transposed_pair_group(phase) + 2 * lanes);
     }
 }
 
@@ -60,7 +60,7 @@ void Convolution::pack_weight_pairs() {
         const Index width = panel.vectors * lanes;
         for (Index t = 0; t < taps; ++t)
             plan.kernels.pack_row_pairs(weight + panel.weight + t * group_channels * width, width, group_channels,
-                                        plan.arena() + pair_weight +
+                                        plan.arena() + pair_weight + panel.group * packed_group() +
                                             (panel.first * taps + t * width) * channel_words,
                                         width, width);
     }
@@ -74,29 +74,44 @@ void Convolution::pack_transposed_pairs() {
         return;
     }
     for (const Phase& phase : phases)
-        for (Index first = 0; first < group_channels; first += 2 * lanes) {
-            const Index width = group_channels - first > lanes ? 2 * lanes : lanes;
-            const Index rows = static_cast<Index>(phase.taps.size()) * group_filters;
-            for (Index t = 0; t < static_cast<Index>(phase.taps.size()); ++t)
-                plan.kernels.pack_row_pairs(
-                    plan.arena() + phase.weight + first * rows + t * group_filters * width, width, group_filters,
-                    plan.arena() + phase.pair_weight + first * pair_rows_of(phase) + t * filter_words * width, width,
-                    width);
-        }
+        for (Index g = 0; g < settings.groups; ++g)
+            for (Index first = 0; first < group_channels; first += 2 * lanes) {
+                const Index width = group_channels - first > lanes ? 2 * lanes : lanes;
+                const Index rows = static_cast<Index>(phase.taps.size()) * group_filters;
+                const float* const from = plan.arena() + phase.weight + g * transposed_group(phase) + first * rows;
+                float* const to =
+                    plan.arena() + phase.pair_weight + g * transposed_pair_group(phase) + first * pair_rows_of(phase);
+                for (Index t = 0; t < static_cast<Index>(phase.taps.size()); ++t)
+                    plan.kernels.pack_row_pairs(from + t * group_filters * width, width, group_filters,
+                                                to + t * filter_words * width, width, width);
+            }
 }
 
-// Copy an image into words, pixel by pixel where pixels have gaps or an odd number of channels.
+// What the kernels of floats read: the input, or a copy of it rounded to bf16.
+const float* Convolution::image_values(Index n, int slot, int thread) const {
+    const float* const image = plan.image(plan.value(input), n, slot);
+    if (!rounds) return image;
+    float* const rounded = plan.image(*rounded_image, n, thread);
+    std::copy_n(image, rounded_image->image, rounded);
+    plan.kernels.round_floats(rounded, rounded_image->image);
+    return rounded;
+}
+
+// Copy an image into words, pixel by pixel and group by group where pixels have gaps or groups an odd number of channels.
 void Convolution::narrow_image(const Tensor& from, const float* image, const Tensor& to, float* words, Index channels) const {
     std::uint16_t* const numbers = reinterpret_cast<std::uint16_t*>(words);
-    if (from.stride == 2 * to.stride) {
+    if (from.stride == 2 * to.stride && (settings.groups == 1 || channels % 2 == 0)) {
         plan.kernels.narrow(image, numbers, std::min(from.image, 2 * to.image));
         return;
     }
     const Index pixels = (from.before[0] + from.size[0] + from.after[0]) * from.step[0] / from.stride;
-    for (Index p = 0; p < pixels; ++p) {
-        plan.kernels.narrow(image + p * from.stride, numbers + p * 2 * to.stride, channels);
-        if (channels % 2 != 0) numbers[p * 2 * to.stride + channels] = 0;
-    }
+    const Index group = 2 * to.stride / settings.groups;  // numbers
+    for (Index p = 0; p < pixels; ++p)
+        for (Index g = 0; g < settings.groups; ++g) {
+            std::uint16_t* const at = numbers + p * 2 * to.stride + g * group;
+            plan.kernels.narrow(image + p * from.stride + g * channels, at, channels);
+            if (channels % 2 != 0) at[channels] = 0;
+        }
 }
 
 Convolution::Operand Convolution::channel_pairs(Index n, int slot, int thread) {

@@ -41,7 +41,7 @@ void Convolution::prepare_pooling(const Tensor& x) {
 
 // The weights as sparse_input_gradient reads them: (vector of input channels, filter, tap).
 void Convolution::pack_winners() {
-    const float* const weight = plan.weights(convolution, 0, "weight");
+    const float* const weight = weight_values();
     for (const Panel& panel : plan_panels())
         for (Index tap = 0; tap < 9; ++tap)
             for (Index c = 0; c < group_channels; c += lanes)
@@ -85,7 +85,7 @@ void Convolution::winners_weight_gradient(Index n, int thread, Index chunk, bool
     job.pooled_width = y.size[2];
     job.channels = settings.shape.channels;
     const Tensor& from = pairs ? *image_pairs : x;  // bf16 numbers are half a word
-    job.input = plan.image(from, n, thread) + (pairs ? first_pair : first_tap);
+    job.input = pairs ? plan.image(from, n, thread) + first_pair : image_values(n, thread, thread) + first_tap;
     job.input_stride = settings.window.stride[2] * from.step[2] * (pairs ? 2 : 1);
     job.input_line = settings.window.stride[1] * from.step[1] * (pairs ? 2 : 1);
     job.segments = pairs ? number_segments.data() : segments.data();
@@ -110,7 +110,7 @@ void Convolution::masked_weight_gradient(Index n, int thread, Index chunk, bool 
     job.dy_line = dy.step[1];
     job.pooled_height = y.size[1];
     job.pooled_width = y.size[2];
-    job.input = plan.image(x, n, thread) + first_tap;
+    job.input = image_values(n, thread, thread) + first_tap;
     job.input_stride = settings.window.stride[2] * x.step[2];
     job.input_line = settings.window.stride[1] * x.step[1];
     job.tap_offsets = float_offsets.data();

@@ -83,8 +83,8 @@ bool uses_pairs(const Engine& engine, int node) {
     if (!engine.bf16() || uses_tiles(engine, node)) return false;
     if (product.kind == Kind::dense || sees_everything(engine, node)) return true;
     constexpr Index enough = 8;  // with fewer channels preparing the pairs costs more than they save
-    return product.kind == Kind::convolution && product.groups == 1 &&
-           engine.nodes()[static_cast<std::size_t>(product.inputs[0])].shape.channels >= enough;
+    return product.kind == Kind::convolution &&
+           engine.nodes()[static_cast<std::size_t>(product.inputs[0])].shape.channels / product.groups >= enough;
 }
 
 bool winograd_fits(const Engine& engine, int node) {

@@ -19,14 +19,8 @@ TATAMI_INLINE Vector part_of(Vector x, bool rest) {
     return upper == x ? zero() : x - upper;
 }
 
-TATAMI_INLINE std::uint16_t number_of(float x, bool rest) {
-    Vector one{};
-    one[0] = x;
-    return static_cast<std::uint16_t>(round_to_upper(part_of(one, rest))[0] >> 16);
-}
-
 TATAMI_INLINE void store_numbers(std::uint16_t* to, Vector x, int count, bool rest) {
-    const Halves halves = __builtin_convertvector(round_to_upper(part_of(x, rest)) >> 16, Halves);
+    const Halves halves = round_to_halves(part_of(x, rest));
     if (count == lanes)
         std::memcpy(to, &halves, sizeof halves);
     else
