@@ -285,6 +285,17 @@ class TestReport:
         assert "<h2>Calibration</h2>" not in text
         assert "○" in text
 
+    def test_many_classes_get_a_heat_map_in_place_of_a_table(self, tmp_path):
+        names = tuple(f"class {number}" for number in range(40))
+        images = np.repeat(np.arange(40 * 64).reshape(40, 1, 8, 8) % 251, 3, axis=0).astype(np.uint8)
+        data = tatami.Dataset("many", images, np.repeat(np.arange(40), 3), names)
+        run = train("perceptron", data, epochs=2, batch_size=8, backend="reference", out=tmp_path / "run")
+        text = report_page(Subject.of_run(run.folder.path, data))
+        assert 'class="heat"' in text
+        assert 'class="confusion"' not in text
+        assert text.count("class 39") >= 2
+        assert "<h3>Most confused</h3>" in text
+
     def test_it_is_made_for_networks_without_maps_and_names_from_outside_are_escaped(self, tmp_path):
         images = (np.arange(40 * 64).reshape(40, 1, 8, 8) % 251).astype(np.uint8)
         data = tatami.Dataset("<i>set</i>", images, np.arange(40) % 2, ("<script>1</script>", "a & b"))

@@ -24,7 +24,7 @@ from tatami.inspect.pictures import BLUE, GREY, INK, ORANGE, PURPOSE, draw_pair,
 from tatami.inspect.reliability import Calibration
 from tatami.training.history import History
 
-SMALL = (4.6, 2.7)
+SMALL = (4.0, 2.5)
 MOST_MAPS = 64
 MOST_LINES = 12
 LOSS, ACCURACY = Text("Loss", "損失"), Text("Accuracy in %", "正解率 (%)")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.errors import import_extra
+from tatami.inspect.phrases import Language, Text
 from tatami.training.history import History
 
 BLUE, ORANGE, GREY, INK = "#2a6f97", "#d97706", "#9ca3af", "#1f2933"
@@ -25,6 +26,11 @@ PURPOSE = "to draw the pictures of a run"
 RESOLUTION = 150
 WORST_COLUMNS = 6
 MOST_CELLS_WITH_NUMBERS = 26
+# Of more classes than can be told by their numbers: inches of the square, and how many names fit beside it.
+LARGE_SIDE, MOST_NAMES = 9.0, 64
+SHARES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+PREDICTED, TRUE = Text("predicted", "判断"), Text("true", "正解")
+SHARE = Text("share of the true class", "正解クラスに占める割合")
 JAPANESE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans JP",
@@ -196,33 +202,62 @@ def draw_confusion(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    with styled():
+        confusion_figure(confusion, class_names, title or "Confusion matrix").savefig(path, dpi=RESOLUTION)
+
+
+def confusion_figure(
+    confusion: NDArray[np.int64], class_names: Sequence[str], title: str = "", language: Language = "en"
+) -> Any:
+    """Draw what `draw_confusion` writes, with its words in a language.
+
+    Of many classes the errors are drawn red, on a scale of their own, and not every class is named.
+    """
     count = len(class_names)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    many = count > MOST_CELLS_WITH_NUMBERS
     longest = max(len(name) for name in class_names)
-    side = float(np.clip(0.42 * count + 1.6, 3.4, 14))
+    side = LARGE_SIDE if many else float(np.clip(0.42 * count + 1.6, 3.4, 14))
     with styled():
         figure = new_figure(side + 0.07 * longest + 0.6, side + 0.3)
         axes = figure.subplots()
         axes.grid(False)
         # The square root brings out the few errors, which on a linear scale all look like zero.
-        picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-        names = [name if len(name) <= 18 else name[:17] + "…" for name in class_names]
-        axes.set_xticks(range(count), names, rotation=90 if longest > 3 else 0)
-        axes.set_yticks(range(count), names)
-        axes.tick_params(length=0)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        axes.set_title(title or "Confusion matrix")
+        seen = np.sqrt(shares)
+        right = np.eye(count, dtype=bool)
+        largest = float(seen[~right].max(initial=0.0)) or 1.0
+        if many:
+            axes.imshow(np.ma.masked_array(seen, ~right), cmap="Blues", vmin=0, vmax=1, interpolation="none")
+            errors = np.ma.masked_array(seen, right)
+            picture = axes.imshow(errors, cmap="Reds", vmin=0, vmax=largest, interpolation="none")
+        else:
+            picture = axes.imshow(seen, cmap="Blues", vmin=0, vmax=1)
+        name_classes(axes, class_names)
+        axes.set_xlabel(PREDICTED.read(language))
+        axes.set_ylabel(TRUE.read(language))
+        axes.set_title(title)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        if count <= MOST_CELLS_WITH_NUMBERS:
+        if not many:
             write_counts(axes, confusion, shares)
-        bar = figure.colorbar(picture, ax=axes, shrink=0.75, pad=0.02)
-        steps = np.array([0, 0.01, 0.05, 0.2, 0.5, 1])
+        bar = figure.colorbar(picture, ax=axes, shrink=0.75, pad=0.02, aspect=30)
+        steps = np.array([step for step in SHARES if not many or step <= largest**2])
         bar.set_ticks(list(np.sqrt(steps)), labels=[f"{100 * step:g} %" for step in steps])
         bar.outline.set_visible(False)
-        bar.set_label("share of the true class")
-        figure.savefig(path, dpi=RESOLUTION)
+        bar.set_label(SHARE.read(language))
+    return figure
+
+
+def name_classes(axes: Any, class_names: Sequence[str]) -> None:
+    """Write the names of the classes beside a confusion matrix: of very many, every second, third … one."""
+    count = len(class_names)
+    named = range(0, count, -(-count // MOST_NAMES))
+    names = [shorten(class_names[label], 18) for label in named]
+    size = 9 if count <= MOST_CELLS_WITH_NUMBERS else min(11.0, LARGE_SIDE * 60 / len(names))
+    wide = max(map(len, names)) > (3 if count <= MOST_CELLS_WITH_NUMBERS else 1)
+    axes.set_xticks(named, names, rotation=90 if wide else 0, fontsize=size)
+    axes.set_yticks(named, names, fontsize=size)
+    axes.tick_params(length=0)
 
 
 def write_counts(axes: Any, confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:

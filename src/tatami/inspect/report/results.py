@@ -14,6 +14,7 @@ from tatami.inspect.figures import (
     norms_figure,
 )
 from tatami.inspect.markup import Markup, element, together
+from tatami.inspect.pictures import MOST_CELLS_WITH_NUMBERS, confusion_figure
 from tatami.inspect.reliability import calibration
 from tatami.inspect.report.parts import (
     captioned,
@@ -29,7 +30,6 @@ from tatami.training.evaluation import most_confused
 from tatami.training.growth import GRADIENTS, WEIGHTS
 
 WORST = 18
-MOST_CLASSES = 26
 MOST_PAIRS = 8
 
 
@@ -166,8 +166,8 @@ def confusion_section(subject: Subject) -> Markup:
     evaluation, say = subject.evaluation, subject.say
     pairs = most_confused(evaluation.confusion, subject.class_names, MOST_PAIRS)
     parts = []
-    if len(subject.class_names) <= MOST_CLASSES:
-        parts.append(confusion_table(subject))
+    many = len(subject.class_names) > MOST_CELLS_WITH_NUMBERS
+    parts.append(confusion_picture(subject) if many else confusion_table(subject))
     if pairs:
         rows = [(pair.true_class, pair.predicted_class, f"{pair.count:,}", f"{pair.of:,}") for pair in pairs]
         header = (say("true", "正解"), say("seen as", "判断"), say("times", "回数"), say("of", "全体"))
@@ -179,6 +179,18 @@ def confusion_section(subject: Subject) -> Markup:
         f"テスト画像 {of} 枚のうち {right} 枚を正しく分類した。行は正解のクラス、列はモデルの判断。",
     )
     return introduced(introduction, element("div", parts, class_="beside"))
+
+
+def confusion_picture(subject: Subject) -> Markup:
+    """Return the confusion matrix of many classes as a picture; what it has off its diagonal stands out."""
+    title = subject.say("Confusion matrix", "混同行列")
+    figure = confusion_figure(subject.evaluation.confusion, subject.class_names, title, subject.language)
+    legend = subject.say(
+        "Blue: right. Red: taken for another class, the darker the more often.",
+        "青: 正解。赤: 別のクラスと判断したもので、濃いほど多い。",
+    )
+    drawing = scrolling(element("div", figure_svg(figure, title), class_="heat"))
+    return captioned(drawing, legend)
 
 
 def confusion_table(subject: Subject) -> Markup:
