@@ -17,7 +17,7 @@ from tatami.program import backend_to_use
 CORE = ("numpy", "safetensors", "click", "tqdm", "threadpoolctl")
 # Extra -> the package that it is for.
 # Extras that pyproject.toml declares for users, and the package that shows whether they are there.
-EXTRAS = {"images": "pillow", "plot": "matplotlib"}
+EXTRAS = {"images": "pillow", "plot": "matplotlib", "augment": "opencv-python-headless"}
 # Features that decide which kernels can run, as Linux spells them.
 FEATURES = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TATAMI_ISA")

@@ -25,6 +25,7 @@ class Hinge(FromLabels):
         margin: m.
         squared: whether to take max(0, …)².
 
+    >>> import numpy as np
     >>> from tatami.backends import ReferenceBackend
     >>> Hinge().value(ReferenceBackend(), np.array([[2.0, 1.5, 0.0]]), np.array([0]))
     0.5
