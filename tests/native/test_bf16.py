@@ -267,9 +267,14 @@ def digest(parameters: Parameters) -> str:
 
 
 def train(
-    network: Network, threads: int, optimizer: Optimizer, steps: range, start: Any = None
+    network: Network,
+    threads: int,
+    optimizer: Optimizer,
+    steps: range,
+    start: Any = None,
+    precision: str = "bf16",
 ) -> tuple[Parameters, Any]:
-    program = Program(network, backend="native", precision="bf16", threads=threads)
+    program = Program(network, backend="native", precision=precision, threads=threads)
     parameters, state = start or (network.initialize(seed=4), None)
     session = program.session(parameters, optimizer, optimizer_state=state)
     for step in steps:

@@ -13,12 +13,16 @@ from hypothesis import given, settings, strategies as st
 from tests.native import test_bf16 as bf16
 
 from tatami import layers, native
-from tatami.errors import ShapeError
+from tatami.backends import ReferenceBackend
+from tatami.errors import SettingError, ShapeError
 from tatami.layers import Layer
+from tatami.layers.base import Context
+from tatami.losses import SquaredError
 from tatami.models import build
-from tatami.network import Network, Sequential
+from tatami.network import INPUT, Network, Sequential
 from tatami.optimizers import SGD
 from tatami.program import Program
+from tatami.program.native import NativeExecutor
 
 pytestmark = pytest.mark.skipif(not native.is_built(), reason="built without native kernels")
 
@@ -223,3 +227,98 @@ def test_the_emulation_has_no_denormal_numbers() -> None:
         factors = np.array([[x, 0.0]], np.float32), np.array([[weight, 0.0]], np.float32)
         came = executor.forward({"dense1": {"weight": factors[1]}}, factors[0], False, bf16.KEY, {}, False)
         assert came.output[0, 0] == np.float32(expected)
+
+
+# A number's upper and lower half keep it to 2^-18 of its size; dropped are both factors' losses and the product of the
+# lower halves, 3 · 2^-18 of the product's size. Adding up in float32 comes on top, as with any precision.
+DROPPED = 3 * 2.0**-18
+
+
+def single_layers() -> st.SearchStrategy[Network]:
+    """Draw one convolution or dense layer."""
+    return st.one_of(
+        st.builds(
+            lambda channels, filters, kernel, stride, size: Sequential(
+                layers.Convolution(filters, kernel, stride=stride, padding=1), input_shape=(channels, *size)
+            ),
+            st.sampled_from(EDGES),
+            st.sampled_from(EDGES),
+            st.integers(1, 3),
+            st.integers(1, 2),
+            st.tuples(st.integers(3, 9), st.integers(3, 18)),
+        ),
+        st.builds(
+            lambda features, units: Sequential(layers.Dense(units), input_shape=(features,)),
+            st.sampled_from((*EDGES, 200)),
+            st.sampled_from(EDGES),
+        ),
+    )
+
+
+@EVERY
+@given(network=single_layers(), batch=st.sampled_from((1, 2, 17, 33)))
+def test_three_products_of_bf16_are_nearly_one_of_floats(network: Network, batch: int) -> None:
+    """Output and gradients against float64, each number within the share of the sum of its products' sizes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TATAMI_ISA", EMULATED)
+        planned = NativeExecutor(network, SquaredError("sum"), 2, "bf16x3")
+    parameters = network.initialize(seed=2)
+    name, layer = next((node.name, node.layer) for node in network.nodes)
+    x = bf16.KEY.normal("x", (batch, *network.input_shape)).astype(np.float32)
+    output = planned.forward(parameters, x, False, bf16.KEY, {}, False).output
+    target = output - bf16.KEY.normal("dy", output.shape).astype(np.float32)
+    dy = output - target  # as the engine computes it
+    step = planned.train_step(parameters, x, target, bf16.KEY, {}, True)
+    ops, context = ReferenceBackend(), Context(True, bf16.KEY, {})
+    weights = {key: array.astype(np.float64) for key, array in parameters[name].items()}
+    sizes = {"weight": np.abs(weights["weight"]), "bias": np.abs(weights["bias"])}
+    exact = layer.forward(ops, (x.astype(np.float64),), weights, context)
+    most = layer.forward(ops, (np.abs(x).astype(np.float64),), sizes, context)
+    back = layer.backward(ops, dy.astype(np.float64), exact.saved, weights)
+    most_back = layer.backward(ops, np.abs(dy).astype(np.float64), most.saved, sizes)
+    weight_gradient = step.gradients[name]["weight"]
+    for terms, came, expected, bound in (
+        (weights["weight"][0].size + 1, step.output, exact.output, most.output),
+        (dy[:, 0].size, weight_gradient, back.dparameters["weight"], most_back.dparameters["weight"]),
+        (weights["weight"][:, 0].size, step.value_gradients[INPUT], back.dinputs[0], most_back.dinputs[0]),
+    ):
+        assert came.dtype == np.float32
+        share = DROPPED + terms * 2.0**-24  # float32 rounds every addition
+        assert (np.abs(came - expected) <= share * bound + 1e-30).all()
+
+
+def test_three_products_are_far_closer_than_one() -> None:
+    """The names keep what they promise: bf16x3 is some hundred times as exact as bf16."""
+    network = build("arai", input_shape=(1, 12, 12), classes=10)
+    parameters = network.initialize(seed=2)
+    x = bf16.KEY.normal("x", (20, 1, 12, 12)).astype(np.float32)
+    exact = Program(network, backend="reference", precision="f64").forward(parameters, x).output
+    errors = {}
+    for precision in ("bf16", "bf16x3"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TATAMI_ISA", EMULATED)
+            program = Program(network, backend="native", precision=precision)
+        errors[precision] = bf16.error_of(program.forward(parameters, x).output, exact)
+    assert errors["bf16x3"] < 2e-5
+    assert errors["bf16"] > 100 * errors["bf16x3"]
+
+
+def test_three_products_keep_bits_for_every_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TATAMI_ISA", EMULATED)
+    network = build("arai", input_shape=(1, 12, 12), classes=10)
+    trained = [
+        bf16.train(network, threads, SGD(0.05), range(2), precision="bf16x3")[0] for threads in (1, 2, 3, 8)
+    ]
+    assert len({bf16.digest(parameters) for parameters in trained}) == 1
+
+
+@pytest.mark.parametrize("isa", [isa for isa in native.available() if isa != "amx"])
+def test_three_products_are_refused_without_tiles(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TATAMI_ISA", isa)
+    network = Sequential(layers.Dense(2), input_shape=(3,))
+    with pytest.raises(SettingError, match=f"computes on {isa} .*use 'f32', which is faster here"):
+        Program(network, precision="bf16x3")
+    with pytest.raises(ValueError, match="need tile registers"):
+        native.kernels().Engine(isa, 1, 3)
+    with pytest.raises(ValueError, match="products must be"):
+        native.kernels().Engine(isa, 1, 2)

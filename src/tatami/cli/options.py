@@ -21,7 +21,7 @@ threads_option = click.option(
     "--threads", type=int, metavar="N", help="Threads of a backend that has its own."
 )
 precision_option = click.option(
-    "--precision", metavar="NAME", help="f32 (default), bf16 (native backend) or f64 (reference)."
+    "--precision", metavar="NAME", help="f32 (default), bf16 or bf16x3 (native backend) or f64 (reference)."
 )
 
 
