@@ -112,6 +112,7 @@ def test_updates_one_by_one(tatami):
         (["convoltion"], "unknown lecture 'convoltion': did you mean 'convolution'?"),
         (["ox", "--step", "14"], "--step: lecture ox has the steps 1 to 13, got 14"),
         (["ox", "--updates", "0"], "--updates: expected 1 to 200, got 0"),
+        (["augmentation", "--seeds", "0"], "--seeds: expected 1 to 20, got 0"),
         (["arai", "--data", "nowhere"], "mnist: the folder nowhere does not exist"),
     ],
 )

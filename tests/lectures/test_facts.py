@@ -235,3 +235,21 @@ def test_a_number_differs_from_the_lecture_only_where_an_erratum_says_why(lectur
                 assert entry.erratum in codes, f"{entry.key}: {entry.value} is not {entry.lecture}"
             else:
                 assert not entry.erratum, f"{entry.key} agrees, but points to {entry.erratum}"
+
+
+def test_augmentation_helps_where_it_does_what_writers_do(lecture):
+    numbers = lecture("augmentation").numbers
+    assert numbers["images to learn from"] == 15 * 20
+    assert numbers["accuracy all"] > numbers["accuracy none"] + 0.02
+    assert numbers["accuracy elastic"] > numbers["accuracy none"] + 0.02
+    assert numbers["accuracy shift"] > numbers["accuracy none"] + 0.02
+    assert numbers["accuracy flip"] < numbers["accuracy none"]
+    assert numbers["mirrored"] < 0.6 < 0.85 < numbers["upright"]
+
+
+def test_augmented_images_are_the_same_when_drawn_again_and_new_in_every_epoch(lecture):
+    numbers = lecture("augmentation").numbers
+    assert numbers["drawn again"] == 0
+    assert numbers["drawn alone"] == 0
+    assert numbers["different images"] == numbers["images shown"]
+    np.testing.assert_allclose(numbers["point read"], [2 * np.sqrt(3) - 1, 2 + np.sqrt(3)], rtol=1e-12)

@@ -30,6 +30,10 @@ FALLBACK_WIDTH = 100
     "--updates", type=int, default=1, show_default=True, metavar="N",
     help="For ox: how many updates are shown one by one.",
 )  # fmt: skip
+@click.option(
+    "--seeds", type=int, metavar="N",
+    help="For augmentation: trainings of each kind (3; 1 without the native backend).",
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of everything random.")
 @data_option
 @json_option
@@ -40,6 +44,7 @@ def command(
     page: Path | None,
     step: int | None,
     updates: int,
+    seeds: int | None,
     seed: int,
     data_folder: Path | None,
     as_json: bool,
@@ -52,7 +57,7 @@ def command(
     if name is None:
         show_list(console, language)
         return
-    lecture = open_lecture(name, Request(seed, updates, data_folder))
+    lecture = open_lecture(name, Request(seed, updates, data_folder, seeds))
     if step is not None and not 1 <= step <= len(lecture.steps):
         raise SettingError(f"--step: lecture {name} has the steps 1 to {len(lecture.steps)}, got {step}")
     if page is not None:

@@ -82,6 +82,11 @@ CATALOGUE: dict[str, Entry] = {
         both(QIITA, HISTORY),
         "dropout",
     ),
+    "augmentation": Entry(
+        Text("Augmentation: which policy suits katakana?", "データ拡張：カタカナに向くのはどれか"),
+        DAY4,
+        "augmentation",
+    ),
     "history": Entry(
         Text("From the perceptron to AlexNet", "パーセプトロンからAlexNetまで"), HISTORY, "history"
     ),

@@ -21,6 +21,7 @@ from tatami.inspect.phrases import (
 )
 
 MOST_UPDATES = 200
+MOST_SEEDS = 20
 
 
 @dataclass(frozen=True)
@@ -264,13 +265,17 @@ class Request:
         seed: of everything random.
         updates: how many updates the ○× exercise shows one by one.
         data_folder: where the files of MNIST lie; without it the digits of the package are used.
+        seeds: how many trainings of each kind the comparison of augmentations makes; None as many as are quick here.
     """
 
     seed: int = 0
     updates: int = 1
     data_folder: Path | None = field(default=None)
+    seeds: int | None = None
 
     def __post_init__(self) -> None:
         """Check the number of updates."""
         if not 1 <= self.updates <= MOST_UPDATES:
             raise SettingError(f"--updates: expected 1 to {MOST_UPDATES}, got {self.updates}")
+        if self.seeds is not None and not 1 <= self.seeds <= MOST_SEEDS:
+            raise SettingError(f"--seeds: expected 1 to {MOST_SEEDS}, got {self.seeds}")
