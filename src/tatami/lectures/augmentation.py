@@ -275,7 +275,7 @@ def drawn_again(learning: Dataset, seed: int) -> Step:
 
 def mean_course(results: list[Trial]) -> NDArray[np.float64]:
     """Return the mean of several curves."""
-    return np.mean([result.test for result in results], axis=0)
+    return np.asarray(np.mean([result.test for result in results], axis=0), dtype=np.float64)
 
 
 def courses(results: dict[str, list[Trial]]) -> Step:
@@ -380,7 +380,8 @@ def mirrored(plain: list[Trial], testing: Dataset, seed: int) -> Step:
             " that was trained without augmentation makes of mirrored test images: it is right to reject most of them."
             " To train on them with the label unchanged teaches something false and costs capacity. Choose what leaves"
             " the label true: look at it first with 'tatami data preview', then train with 'tatami train katakana"
-            " --augment handwriting', and with '--data FONT' test on a printed font, a style that no hand in the data has.",
+            " --augment handwriting', and with '--data FONT' test on a printed font, a style that no hand in the"
+            " data has.",
             "猫は鏡に映しても猫だが、文字は鏡に映せば別の字か、字でないものになる。下は拡張なしで学んだ網が左右反転した"
             "テスト画像をどう読むかである。読めないほうが正しい。ラベルをそのままにして学ばせれば、偽りを教え、網の容量を"
             "むだにする。ラベルが正しいままの変形を選ぶこと。まず tatami data preview で見てから、tatami train katakana"
