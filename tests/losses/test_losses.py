@@ -336,3 +336,112 @@ def test_networks_are_checked_through_every_loss(name):
 def test_errors(act, error, message):
     with pytest.raises(error, match=message):
         act()
+
+
+@given(
+    examples=st.integers(1, 4),
+    outputs=st.integers(1, 4),
+    reduction=reductions,
+    weighted=st.booleans(),
+    positive=st.booleans(),
+)
+@settings(max_examples=20, deadline=None)
+def test_binary_cross_entropy_with_weights_is_pytorchs(examples, outputs, reduction, weighted, positive):
+    weights = tuple(0.5 + k for k in range(outputs)) if weighted else None
+    counts = tuple(0.25 + 2 * k for k in range(outputs)) if positive else None
+    loss = BinaryCrossEntropy(reduction, weights, counts)
+    shape = (examples, outputs)
+    target = RandomKey(1).uniform("target", shape)
+    tensors = [None if w is None else torch.tensor(w, dtype=torch.float64) for w in (weights, counts)]
+
+    def function(output, truth):
+        total = tf.binary_cross_entropy_with_logits(
+            output, truth, weight=tensors[0], pos_weight=tensors[1], reduction="sum"
+        )
+        return total * factor(reduction, shape)
+
+    check(loss, shape, target)
+    compare_with_torch(loss, shape, target, function)
+
+
+def test_weights_of_a_yes_known_by_hand():
+    """At z = 0 both answers cost log 2; a 'yes' that counts three times costs 3·log 2 and pulls three times as hard."""
+    loss = BinaryCrossEntropy("sum", positive_weights=(3.0,))
+    yes, no = np.array([[1.0]]), np.array([[0.0]])
+    assert loss.value(OPS, np.zeros((1, 1)), yes) == pytest.approx(3 * math.log(2))
+    assert loss.value(OPS, np.zeros((1, 1)), no) == pytest.approx(math.log(2))
+    assert loss.gradient(OPS, np.zeros((1, 1)), yes) == -1.5
+    assert loss.gradient(OPS, np.zeros((1, 1)), no) == 0.5
+    assert loss.value(OPS, np.array([[-1000.0]]), yes) == pytest.approx(3000)  # nothing overflows
+
+
+@given(sizes=maps, reduction=reductions, squared=st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_hinge_with_class_weights_is_pytorchs(sizes, reduction, squared):
+    shape = (sizes[0], sizes[1])
+    weights = tuple(0.5 + k for k in range(shape[1]))
+    loss = Hinge(reduction, 0.7, squared, weights)
+    target = labels_of(shape)
+
+    def function(output, truth):
+        total = tf.multi_margin_loss(
+            output,
+            truth,
+            2 if squared else 1,
+            0.7,
+            torch.tensor(weights, dtype=torch.float64),
+            reduction="sum",
+        )
+        return total * shape[1] * factor(reduction, shape)
+
+    check(loss, shape, target)
+    compare_with_torch(loss, shape, target, function)
+
+
+@given(sizes=maps, reduction=reductions, smoothing=st.sampled_from([0.0, 0.2]), weighted=st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_weighted_cross_entropy_of_soft_targets_is_pytorchs(sizes, reduction, smoothing, weighted):
+    shape = (sizes[0], sizes[1], *sizes[2])
+    weights = tuple(0.5 + k for k in range(shape[1])) if weighted else None
+    loss = WeightedCrossEntropy(reduction, smoothing, weights)
+    shares = 0.1 + RandomKey(1).uniform("shares", shape)
+    target = loss.target(shares / shares.sum(axis=1, keepdims=True), shape[1:])
+    tensor = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+
+    def function(output, truth):
+        total = tf.cross_entropy(output, truth, tensor, label_smoothing=smoothing, reduction="sum")
+        return total * factor(reduction, shape)
+
+    check(loss, shape, target)
+    compare_with_torch(loss, shape, target, function)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: BinaryCrossEntropy(output_weights=(-1.0,)),
+            "output_weights must be at least 0 and not all 0",
+        ),
+        (
+            lambda: BinaryCrossEntropy(positive_weights=()),
+            "positive_weights must be at least 0 and not all 0",
+        ),
+        (lambda: Hinge(class_weights=(0.0, 0.0)), "Hinge: class_weights must be at least 0 and not all 0"),
+        (
+            lambda: BinaryCrossEntropy(positive_weights=(1.0, 2.0)).target(np.zeros((1, 3)), (3,)),
+            "BinaryCrossEntropy: 2 positive weights for an output of 3 classes",
+        ),
+        (
+            lambda: Hinge(class_weights=(1.0,)).target(np.array([0]), (3,)),
+            "Hinge: 1 class weights for an output of 3 classes",
+        ),
+        (
+            lambda: WeightedCrossEntropy().target(np.array([[0.5, 0.7]]), (2,)),
+            "soft targets are shares of the classes",
+        ),
+    ],
+)
+def test_wrong_weights_and_shares(make, message):
+    with pytest.raises((SettingError, ShapeError, DataError), match=message):
+        make()

@@ -97,16 +97,19 @@ EXAMPLES = {
         (MaxPool(3, stride=2, padding=1), [(2, 6, 5)]),
         (MaxPool((2, 3, 1), stride=1, ties="even"), [(1, 3, 4, 2)]),
         (MaxPool(3, stride=2, ties="all"), [(2, 8)]),
+        (MaxPool((2, 3), stride=2, dilation=(2, 1), ceil=True), [(2, 6, 4)]),
     ],
     AveragePool: [
         (AveragePool(2), [(2, 5, 4)]),
         (AveragePool(3, stride=2, padding=1), [(2, 6, 5)]),
         (AveragePool(3, stride=1, padding=[(1, 2)], count_padding=True), [(2, 6)]),
+        (AveragePool(3, stride=2, dilation=2, ceil=True), [(2, 8)]),
     ],
     LpPool: [
         (LpPool(2, p=3), [(2, 5, 4)]),
         (LpPool(3, stride=2, padding=1, p=1.5), [(2, 6, 5)]),
         (LpPool(3, stride=1, p=1, normalise=False), [(2, 6)]),
+        (LpPool(2, ceil=True), [(2, 5, 3)]),
     ],
     L2Pool: [(L2Pool(3, stride=2, padding="same"), [(2, 5, 4)])],
     GlobalMaxPool: [(GlobalMaxPool(), [(3, 4, 2)]), (GlobalMaxPool(), [(2, 5)])],
@@ -143,8 +146,13 @@ EXAMPLES = {
     BatchNormalization: [
         (BatchNormalization(), [(3, 4, 2)]),
         (BatchNormalization(0.3, 1e-3, affine=False), [(4,)]),
+        (BatchNormalization(shift=False), [(2, 3)]),
     ],
-    LayerNormalization: [(LayerNormalization(), [(2, 3, 2)]), (LayerNormalization("channels"), [(4, 3)])],
+    LayerNormalization: [
+        (LayerNormalization(), [(2, 3, 2)]),
+        (LayerNormalization("channels"), [(4, 3)]),
+        (LayerNormalization("channels", shift=False), [(4, 3)]),
+    ],
     InstanceNormalization: [(InstanceNormalization(epsilon=1e-2), [(2, 3, 3)])],
     GroupNormalization: [
         (GroupNormalization(2), [(4, 3)]),
@@ -186,7 +194,11 @@ EXAMPLES = {
         (MaxUnpool(2), [(2, 2, 2), (2, 4, 5)]),
         (MaxUnpool(3, stride=2, padding=1), [(1, 3), (1, 5)]),
     ],
-    StochasticPool: [(StochasticPool(2), [(2, 4, 4)]), (StochasticPool(3, stride=1, padding=1), [(2, 4)])],
+    StochasticPool: [
+        (StochasticPool(2), [(2, 4, 4)]),
+        (StochasticPool(3, stride=1, padding=1), [(2, 4)]),
+        (StochasticPool(2, dilation=2, ceil=True), [(2, 6)]),
+    ],
     Multiply: [(Multiply(), [(2, 3), (2, 3)]), (Multiply(), [(4,), (4,), (4,)])],
     Reshape: [(Reshape((3, -1)), [(2, 6)]), (Reshape((24,)), [(2, 3, 4)])],
     Permute: [(Permute((1, 0)), [(2, 3)]), (Permute((2, 0, 1)), [(2, 3, 4)])],

@@ -15,6 +15,7 @@ from tatami.layers.checks import require_number, require_spatial
 from tatami.layers.normalization import (
     Axes,
     affine_specs,
+    affine_text,
     scaled,
     scaled_gradient,
     standardise,
@@ -33,6 +34,7 @@ class ExampleNormalization(Layer, abstract=True):
     affine: bool = True
     scale_initializer: Initializer = field(default_factory=lambda: Constant(1.0))
     bias_initializer: Initializer = field(default_factory=Zeros)
+    shift: bool = True
 
     def __post_init__(self) -> None:
         """Check ε."""
@@ -58,8 +60,7 @@ class ExampleNormalization(Layer, abstract=True):
 
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return scale and bias."""
-        shape = self.affine_shape(only_input(self, input_shapes))
-        return affine_specs(shape, self.scale_initializer, self.bias_initializer) if self.affine else {}
+        return affine_specs(self, self.affine_shape(only_input(self, input_shapes)))
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
@@ -91,8 +92,8 @@ class ExampleNormalization(Layer, abstract=True):
         return Backward((ops.xp.reshape(dx, dy.shape),), gradients)
 
     def settings(self) -> str:
-        """Say if there is no scale and bias."""
-        return "" if self.affine else "no scale and bias"
+        """Say what of scale and bias is missing."""
+        return affine_text(self)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class LayerNormalization(ExampleNormalization):
         epsilon: ε, keeps the root away from 0.
         affine: whether scale and bias are learned; for 'all' one for each value (C, *spatial), for 'channels' (C,).
         scale_initializer, bias_initializer: initial values; ones and zeros by default.
+        shift: whether there is a bias beside the scale.
 
     >>> LayerNormalization().parameter_specs((8, 4, 4))["scale"].shape
     (8, 4, 4)
@@ -136,6 +138,7 @@ class InstanceNormalization(ExampleNormalization):
         epsilon: ε, keeps the root away from 0.
         affine: whether scale (C,) and bias (C,) are learned (PyTorch's default is not).
         scale_initializer, bias_initializer: initial values; ones and zeros by default.
+        shift: whether there is a bias beside the scale.
 
     >>> InstanceNormalization().output_shape((8, 4, 4))
     (8, 4, 4)
@@ -173,6 +176,7 @@ class GroupNormalization(ExampleNormalization):
         epsilon: ε, keeps the root away from 0.
         affine: whether scale (C,) and bias (C,) are learned.
         scale_initializer, bias_initializer: initial values; ones and zeros by default.
+        shift: whether there is a bias beside the scale.
 
     >>> GroupNormalization(4).output_shape((8, 4, 4))
     (8, 4, 4)

@@ -12,7 +12,7 @@ values, and then y = γ·x̂ + β with a learned scale γ and bias β. They diff
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class BatchNormalization(SameShape):
         momentum: how far the running values move towards the batch's.
         epsilon: ε, keeps the root away from 0.
         affine: whether γ and β are learned; without them y = x̂.
+        shift: whether there is a β beside γ.
         scale_initializer: initial value of γ, the parameter 'scale' (C,); ones by default.
         bias_initializer: initial value of β, the parameter 'bias' (C,); zeros by default.
 
@@ -60,6 +61,7 @@ class BatchNormalization(SameShape):
     affine: bool = True
     scale_initializer: Initializer = field(default_factory=lambda: Constant(1.0))
     bias_initializer: Initializer = field(default_factory=Zeros)
+    shift: bool = field(default=True, kw_only=True)
     kind: ClassVar[str] = "batch_norm"
 
     def __post_init__(self) -> None:
@@ -71,8 +73,7 @@ class BatchNormalization(SameShape):
 
     def parameter_specs(self, *input_shapes: Shape) -> dict[str, ParameterSpec]:
         """Return scale (C,) and bias (C,)."""
-        shape = only_input(self, input_shapes)[:1]
-        return affine_specs(shape, self.scale_initializer, self.bias_initializer) if self.affine else {}
+        return affine_specs(self, only_input(self, input_shapes)[:1])
 
     def initial_state(self, *input_shapes: Shape) -> dict[str, Any]:
         """Return mean 0 and variance 1."""
@@ -132,12 +133,46 @@ class BatchNormalization(SameShape):
     def settings(self) -> str:
         """Return the settings that differ from the defaults."""
         parts = [] if self.momentum == 0.1 else [f"momentum {self.momentum:g}"]
-        return ", ".join(parts + ([] if self.affine else ["no scale and bias"]))
+        return ", ".join(filter(None, [*parts, affine_text(self)]))
 
 
-def affine_specs(shape: Shape, scale: Initializer, bias: Initializer) -> dict[str, ParameterSpec]:
-    """Return the specs of γ and β."""
-    return {"scale": ParameterSpec(shape, scale), "bias": ParameterSpec(shape, bias)}
+class Affine(Protocol):
+    """The settings of γ and β: whether there are any, and what they start from."""
+
+    @property
+    def affine(self) -> bool:
+        """Whether γ and β are learned."""
+        ...
+
+    @property
+    def shift(self) -> bool:
+        """Whether there is a β beside γ."""
+        ...
+
+    @property
+    def scale_initializer(self) -> Initializer:
+        """Initial value of γ."""
+        ...
+
+    @property
+    def bias_initializer(self) -> Initializer:
+        """Initial value of β."""
+        ...
+
+
+def affine_specs(layer: Affine, shape: Shape) -> dict[str, ParameterSpec]:
+    """Return the specs of γ and β, those that there are."""
+    if not layer.affine:
+        return {}
+    scale = {"scale": ParameterSpec(shape, layer.scale_initializer)}
+    return scale | ({"bias": ParameterSpec(shape, layer.bias_initializer)} if layer.shift else {})
+
+
+def affine_text(layer: Affine) -> str:
+    """Say what of γ and β is missing."""
+    if not layer.affine:
+        return "no scale and bias"
+    return "" if layer.shift else "no bias"
 
 
 def standardise(ops: Backend, x: Array, axes: Axes, epsilon: float) -> tuple[Array, Array, Array, Array]:
@@ -166,10 +201,10 @@ def standardise_gradient(ops: Backend, dx_hat: Array, x_hat: Array, inverse: Arr
 
 
 def scaled(ops: Backend, x_hat: Array, parameters: LayerParameters, view: Shape) -> Array:
-    """Return γ·x̂ + β, or x̂ if there are none."""
-    if not parameters:
-        return x_hat
-    return x_hat * ops.xp.reshape(parameters["scale"], view) + ops.xp.reshape(parameters["bias"], view)
+    """Return γ·x̂ + β, without what there is not."""
+    if "scale" in parameters:
+        x_hat = x_hat * ops.xp.reshape(parameters["scale"], view)
+    return x_hat + ops.xp.reshape(parameters["bias"], view) if "bias" in parameters else x_hat
 
 
 def scaled_gradient(
@@ -178,5 +213,7 @@ def scaled_gradient(
     """Return dx̂ and the gradients of ``y = scale * x_hat + bias``; scale and bias were repeated along the axes."""
     if not parameters:
         return dy, {}
-    gradients = {"scale": ops.xp.sum(dy * x_hat, axis=axes), "bias": ops.xp.sum(dy, axis=axes)}
+    gradients = {"scale": ops.xp.sum(dy * x_hat, axis=axes)}
+    if "bias" in parameters:
+        gradients["bias"] = ops.xp.sum(dy, axis=axes)
     return dy * ops.xp.reshape(parameters["scale"], view), gradients

@@ -1,7 +1,7 @@
 """Pooling layers: summaries of windows, without parameters."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import ClassVar
 
@@ -19,22 +19,29 @@ class Pool(Layer, abstract=True):
         size: the window, one number or one for each axis.
         stride: its step; by default as large as the window, so that windows do not overlap.
         padding: as for a convolution; padded positions never win a maximum.
+        dilation: distance between the entries that a window sees.
+        ceil: whether rows at the end that fill no whole window get one that reaches beyond the input, so that
+            ⌈(n - reach) / stride⌉ + 1 windows stand on an axis instead of ⌊…⌋ + 1. What lies beyond counts as padding.
     """
 
     size: PerAxis
     stride: PerAxis | None = None
     padding: Padding = "valid"
+    dilation: PerAxis = field(default=1, kw_only=True)
+    ceil: bool = field(default=False, kw_only=True)
     kind: ClassVar[str] = "pool"
 
     def window(self, *input_shapes: Shape) -> Geometry:
         """Return the geometry for an input of that shape."""
-        return Geometry.of(
+        geometry = Geometry.of(
             only_input(self, input_shapes),
             self.size,
             stride=self.size if self.stride is None else self.stride,
             padding=self.padding,
+            dilation=self.dilation,
             layer=self.label,
         )
+        return to_the_end(geometry) if self.ceil else geometry
 
     def output_shape(self, *input_shapes: Shape) -> Shape:
         """Return (C, *output_size)."""
@@ -50,6 +57,10 @@ class Pool(Layer, abstract=True):
             parts.append(f"stride {self.stride}")
         if self.padding != "valid":
             parts.append(f"padding {self.padding}")
+        if self.dilation != 1:
+            parts.append(f"dilation {self.dilation}")
+        if self.ceil:
+            parts.append("to the end")
         return ", ".join(parts)
 
 
@@ -103,6 +114,15 @@ class AveragePool(Pool):
     """
 
     count_padding: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse to count what lies behind the padding."""
+        super().__post_init__()
+        if self.ceil and self.count_padding:
+            raise SettingError(
+                f"{self.label}: with ceil the last windows reach beyond the padding, which cannot be counted; "
+                f"leave count_padding out"
+            )
 
     def forward(
         self, ops: Backend, inputs: tuple[Array, ...], parameters: LayerParameters, context: Context
@@ -249,3 +269,25 @@ class GlobalMaxPool(GlobalPool):
         positions = ops.xp.arange(prod(x.shape[2:]))
         won = winner[:, :, None] == positions
         return Backward((ops.xp.reshape(won * dy[:, :, None], x.shape),))
+
+
+def to_the_end(geometry: Geometry) -> Geometry:
+    """Return the geometry padded so far at the end that the rows there which fill no whole window get one.
+
+    A window is added only if it begins within the input or the padding in front of it: one that saw nothing but what
+    was added would have nothing to say.
+
+    >>> to_the_end(Geometry.of((1, 6), 3, stride=2)).output_size
+    (3,)
+    """
+    padding = []
+    axes = zip(
+        *(geometry.size, geometry.padding, geometry.stride, geometry.padded_size),
+        *(geometry.effective_kernel, geometry.output_size),
+        strict=True,
+    )
+    for n, (before, after), step, padded, reach, count in axes:
+        left = (padded - reach) % step
+        is_needed = left > 0 and count * step < n + before
+        padding.append((before, after + step - left if is_needed else after))
+    return replace(geometry, padding=tuple(padding))

@@ -16,13 +16,33 @@ from tatami.losses.labels import (
     class_column,
     log_softmax,
     require_weight_for_each_class,
+    weight_of_the_right,
 )
 
 SOFT_TARGET_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropy(FromLabels):
+class FromLabelsOrShares(FromLabels, abstract=True):
+    """Base of the losses whose targets may also be soft: floating-point shares of the classes that add up to 1."""
+
+    def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return labels as int64, or soft targets as they are, checked."""
+        targets = np.asarray(values)
+        if targets.dtype.kind != "f" or targets.shape[1:] != output_shape:
+            return super().target(targets, output_shape)
+        check_soft_targets(targets)
+        return targets
+
+    def hits(self, ops: Backend, output: Array, target: Array) -> Array:
+        """Return t in the output's shape and dtype: for labels 1 at the right class and 0 elsewhere."""
+        if target.ndim == output.ndim:
+            return ops.xp.astype(target, output.dtype)
+        return super().hits(ops, output, target)
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(FromLabelsOrShares):
     """E = -log v(r), with v = softmax(z) of the logits z and r the right class; fused, so ∂E/∂z = v - onehot(r).
 
     Computed as log Σ_j e^(z(j) - max) - (z(r) - max): nothing overflows and no logarithm of 0 is taken. The network
@@ -39,20 +59,6 @@ class SoftmaxCrossEntropy(FromLabels):
 
     Source: Arai §3.2 and the calculation of δ in §3.3.
     """
-
-    def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return labels as int64, or soft targets as they are, checked."""
-        targets = np.asarray(values)
-        if targets.dtype.kind != "f" or targets.shape[1:] != output_shape:
-            return super().target(targets, output_shape)
-        check_soft_targets(targets)
-        return targets
-
-    def hits(self, ops: Backend, output: Array, target: Array) -> Array:
-        """Return t in the output's shape and dtype: for labels 1 at the right class and 0 elsewhere."""
-        if target.ndim == output.ndim:
-            return ops.xp.astype(target, output.dtype)
-        return super().hits(ops, output, target)
 
     def value(self, ops: Backend, output: Array, target: Array) -> float:
         """Return Σ log Σ_j e^(z(j) - max) - (z(r) - max), times 1/N for the mean."""
@@ -79,11 +85,11 @@ def check_soft_targets(targets: NDArray[Any]) -> None:
 
 
 @dataclass(frozen=True)
-class WeightedCrossEntropy(FromLabels):
+class WeightedCrossEntropy(FromLabelsOrShares):
     """Softmax cross-entropy whose targets are softened, whose classes count differently, or some labels not at all.
 
     E = -Σ_k w(k)·t(k)·log v(k), v = softmax(z), t(k) = (1 - ε)·[k = r] + ε/K; ∂E/∂z(j) = v(j)·Σ_k w(k)·t(k) -
-    w(j)·t(j).
+    w(j)·t(j). Targets may also be soft, shares (N, C, *spatial) that add up to 1; they take the place of [k = r].
 
     Args:
         reduction: 'mean' over the examples of the batch, or 'sum'.
@@ -111,11 +117,11 @@ class WeightedCrossEntropy(FromLabels):
             raise SettingError(
                 f"WeightedCrossEntropy: label_smoothing must be at least 0 and below 1, got {self.label_smoothing!r}"
             )
-        check_class_weights(self, self.class_weights)
+        check_class_weights(self)
 
     def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
         """Return the labels as int64; ignored ones become -1."""
-        require_weight_for_each_class(self, self.class_weights, output_shape)
+        require_weight_for_each_class(self, output_shape)
         labels = np.asarray(values)
         if self.ignored_label is None or labels.dtype.kind not in "iu":
             return super().target(labels, output_shape)
@@ -126,7 +132,7 @@ class WeightedCrossEntropy(FromLabels):
         """Return w(k)·t(k), 0 for ignored labels, in the output's shape."""
         hits = self.hits(ops, output, target)
         t = (1 - self.label_smoothing) * hits + self.label_smoothing / output.shape[1]
-        if self.ignored_label is not None:
+        if self.ignored_label is not None and target.ndim < output.ndim:
             t = t * ops.xp.astype(ops.xp.expand_dims(target, axis=1) >= 0, output.dtype)
         return t if self.class_weights is None else t * class_column(ops, self.class_weights, output)
 
@@ -167,11 +173,11 @@ class Focal(FromLabels):
         super().__post_init__()
         if self.gamma != 0 and not self.gamma >= 1:
             raise SettingError(f"Focal: gamma must be 0 or at least 1, got {self.gamma!r}")
-        check_class_weights(self, self.class_weights)
+        check_class_weights(self)
 
     def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
         """Return the labels as int64, checked."""
-        require_weight_for_each_class(self, self.class_weights, output_shape)
+        require_weight_for_each_class(self, output_shape)
         return super().target(values, output_shape)
 
     def chance(self, ops: Backend, output: Array, hits: Array) -> tuple[Array, Array, Array]:
@@ -181,17 +187,13 @@ class Focal(FromLabels):
         rest = ops.xp.sum(v * (1 - hits), axis=1, keepdims=True)
         return log_right, ops.xp.exp(log_right), rest
 
-    def weights(self, ops: Backend, output: Array, hits: Array) -> Array | float:
-        """Return w(r) as a column."""
-        if self.class_weights is None:
-            return 1.0
-        return ops.xp.sum(hits * class_column(ops, self.class_weights, output), axis=1, keepdims=True)
-
     def value(self, ops: Backend, output: Array, target: Array) -> float:
         """Return -Σ w(r)·(1 - v(r))^γ·log v(r)."""
         hits = self.hits(ops, output, target)
         log_right, _, rest = self.chance(ops, output, hits)
-        total = -ops.xp.sum(self.weights(ops, output, hits) * rest**self.gamma * log_right)
+        total = -ops.xp.sum(
+            weight_of_the_right(ops, self.class_weights, output, hits) * rest**self.gamma * log_right
+        )
         return float(total) * self.weight(output)
 
     def gradient(self, ops: Backend, output: Array, target: Array) -> Array:
@@ -201,5 +203,5 @@ class Focal(FromLabels):
         slope = -(rest**self.gamma)
         if self.gamma:
             slope = slope + self.gamma * rest ** (self.gamma - 1) * right * log_right
-        factor = self.weights(ops, output, hits) * slope * self.weight(output)
+        factor = weight_of_the_right(ops, self.class_weights, output, hits) * slope * self.weight(output)
         return factor * (hits - softmax(ops, output))

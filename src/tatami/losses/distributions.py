@@ -1,5 +1,6 @@
 """Losses between probabilities and shares: yes-or-no questions, and whole distributions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from tatami.geometry import Shape
 from tatami.layers.activations import softmax
 from tatami.layers.smooth_activations import sigmoid, softplus
 from tatami.losses.base import Loss
-from tatami.losses.labels import log_softmax
+from tatami.losses.labels import check_class_weights, class_column, log_softmax, require_weight_for_each_class
 from tatami.random import RandomKey
 
 
@@ -27,11 +28,28 @@ class BinaryCrossEntropy(Loss):
     >>> round(BinaryCrossEntropy().value(ReferenceBackend(), np.array([[0.0]]), np.array([[1.0]])), 6)
     0.693147
 
+    Args:
+        reduction: 'mean' over the examples of the batch, or 'sum'.
+        output_weights: w(k) for each output (channel): E = -Σ w·(…); by default all 1.
+        positive_weights: q(k) for each output, by which a 'yes' counts more than a 'no': E = -Σ q·t·log p + …; by
+            default all 1. With ten times as many 'no' as 'yes' 10 makes both count alike.
+
     Source: Bishop (2006), §4.3.2; DAY4's reconstruction of binary images.
     """
 
+    output_weights: Sequence[float] | None = None
+    positive_weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        super().__post_init__()
+        check_class_weights(self, "output_weights")
+        check_class_weights(self, "positive_weights")
+
     def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
         """Return the targets as an array of the output's shape."""
+        for setting in ("output_weights", "positive_weights"):
+            require_weight_for_each_class(self, output_shape, setting)
         values = np.asarray(values)
         if values.ndim == 1 and output_shape == (1,):
             values = values[:, np.newaxis]
@@ -42,12 +60,27 @@ class BinaryCrossEntropy(Loss):
         return key.uniform("target", (examples, *output_shape))
 
     def value(self, ops: Backend, output: Array, target: Array) -> float:
-        """Return Σ log(1 + e^z) - t·z."""
-        return float(ops.xp.sum(softplus(ops, output) - target * output)) * self.weight(output)
+        """Return Σ log(1 + e^z) - t·z; a 'yes' costs log(1 + e^-z) = log(1 + e^z) - z, q(k) times."""
+        cost = softplus(ops, output) - target * output
+        if self.positive_weights is not None:
+            extra = class_column(ops, self.positive_weights, output) - 1
+            cost = cost + extra * target * softplus(ops, -output)
+        return float(ops.xp.sum(self.outputs_weighted(ops, cost))) * self.weight(output)
 
     def gradient(self, ops: Backend, output: Array, target: Array) -> Array:
-        """Return p - t."""
-        return (sigmoid(ops, output) - target) * self.weight(output)
+        """Return p - t; a 'yes' pulls with p - 1, q(k) times."""
+        p = sigmoid(ops, output)
+        pull = p - target
+        if self.positive_weights is not None:
+            extra = class_column(ops, self.positive_weights, output) - 1
+            pull = pull + extra * target * (p - 1)
+        return self.outputs_weighted(ops, pull) * self.weight(output)
+
+    def outputs_weighted(self, ops: Backend, values: Array) -> Array:
+        """Return values of every output times its weight."""
+        if self.output_weights is None:
+            return values
+        return values * class_column(ops, self.output_weights, values)
 
     def predict(self, ops: Backend, output: Array) -> Array:
         """Return the probabilities p."""

@@ -51,17 +51,29 @@ def class_column(ops: Backend, weights: Sequence[float], like: Array) -> Array:
     return ops.xp.astype(ops.asarray(column, "float64"), like.dtype)
 
 
-def check_class_weights(loss: Loss, weights: Sequence[float] | None) -> None:
+def weight_of_the_right(
+    ops: Backend, weights: Sequence[float] | None, output: Array, hits: Array
+) -> Array | float:
+    """Return w(r) of every example and position, to broadcast over the classes."""
+    if weights is None:
+        return 1.0
+    return ops.xp.sum(hits * class_column(ops, weights, output), axis=1, keepdims=True)
+
+
+def check_class_weights(loss: Loss, setting: str = "class_weights") -> None:
     """Raise unless the weights are at least 0 and not all 0."""
+    weights = getattr(loss, setting)
     if weights is not None and (not weights or min(weights) < 0 or max(weights) == 0):
         raise SettingError(
-            f"{type(loss).__name__}: class_weights must be at least 0 and not all 0, got {list(weights)}"
+            f"{type(loss).__name__}: {setting} must be at least 0 and not all 0, got {list(weights)}"
         )
 
 
-def require_weight_for_each_class(loss: Loss, weights: Sequence[float] | None, output_shape: Shape) -> None:
+def require_weight_for_each_class(loss: Loss, output_shape: Shape, setting: str = "class_weights") -> None:
     """Raise unless there are as many weights as classes."""
+    weights = getattr(loss, setting)
     if weights is not None and len(weights) != output_shape[0]:
         raise ShapeError(
-            f"{type(loss).__name__}: {len(weights)} class weights for an output of {output_shape[0]} classes"
+            f"{type(loss).__name__}: {len(weights)} {setting.replace('_', ' ')} for an output of {output_shape[0]} "
+            f"classes"
         )

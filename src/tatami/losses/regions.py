@@ -1,5 +1,6 @@
 """Losses of margins between classes and of overlaps of regions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,12 @@ from tatami.errors import SettingError
 from tatami.geometry import Shape
 from tatami.layers.activations import softmax
 from tatami.layers.smooth_activations import sigmoid
-from tatami.losses.labels import FromLabels
+from tatami.losses.labels import (
+    FromLabels,
+    check_class_weights,
+    require_weight_for_each_class,
+    weight_of_the_right,
+)
 from tatami.random import RandomKey
 
 
@@ -24,6 +30,7 @@ class Hinge(FromLabels):
         reduction: 'mean' over the examples of the batch, or 'sum'.
         margin: m.
         squared: whether to take max(0, …)².
+        class_weights: w(k) for each class, by which the cost of an example of that class counts; by default all 1.
 
     >>> import numpy as np
     >>> from tatami.backends import ReferenceBackend
@@ -35,12 +42,19 @@ class Hinge(FromLabels):
 
     margin: float = 1.0
     squared: bool = False
+    class_weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        """Check the margin."""
+        """Check the margin and the weights."""
         super().__post_init__()
+        check_class_weights(self)
         if not self.margin > 0:
             raise SettingError(f"Hinge: margin must be above 0, got {self.margin!r}")
+
+    def target(self, values: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return the labels as int64, checked."""
+        require_weight_for_each_class(self, output_shape)
+        return super().target(values, output_shape)
 
     def excess(self, ops: Backend, output: Array, hits: Array) -> Array:
         """Return max(0, m + z(j) - z(r)) for j ≠ r, 0 for r."""
@@ -50,8 +64,10 @@ class Hinge(FromLabels):
 
     def value(self, ops: Backend, output: Array, target: Array) -> float:
         """Return the sum of what is within the margin."""
-        excess = self.excess(ops, output, self.hits(ops, output, target))
-        total = ops.xp.sum(excess * excess if self.squared else excess)
+        hits = self.hits(ops, output, target)
+        excess = self.excess(ops, output, hits)
+        costs = weight_of_the_right(ops, self.class_weights, output, hits)
+        total = ops.xp.sum(costs * (excess * excess if self.squared else excess))
         return float(total) * self.weight(output)
 
     def gradient(self, ops: Backend, output: Array, target: Array) -> Array:
@@ -59,6 +75,7 @@ class Hinge(FromLabels):
         hits = self.hits(ops, output, target)
         excess = self.excess(ops, output, hits)
         pull = 2 * excess if self.squared else ops.xp.astype(excess > 0, output.dtype)
+        pull = pull * weight_of_the_right(ops, self.class_weights, output, hits)
         return (pull - hits * ops.xp.sum(pull, axis=1, keepdims=True)) * self.weight(output)
 
     def predict(self, ops: Backend, output: Array) -> Array:

@@ -20,6 +20,7 @@ from tatami.backends import ReferenceBackend
 from tatami.errors import SettingError, ShapeError
 from tatami.geometry import Geometry, Shape
 from tatami.layers.base import Context, Forward, Layer
+from tatami.layers.pooling import Pool
 from tatami.layers.rectifiers import SELU_ALPHA, SELU_SCALE
 from tatami.losses import Objective, SoftmaxCrossEntropy, SquaredError
 from tatami.native import emulated, instruction_set, kernels, tile_support
@@ -80,6 +81,10 @@ def add_native_layer(
     """Describe one layer to the engine and return its number, or None where there is no kernel for it."""
     kind = type(layer)
     geometry = layer.window(*shapes)
+    if isinstance(layer, Pool) and geometry and set(geometry.dilation) != {1}:
+        return None  # the kernels of pooling know no gaps between the taps
+    if is_scale_alone(layer):
+        return None  # nor those of normalisation a scale without a bias
     if kind is layers.Convolution and isinstance(layer, layers.Convolution) and geometry:
         kernel, stride, before, after = window(geometry)
         dilation = axes(geometry.dilation, 1)
@@ -115,6 +120,11 @@ def add_native_layer(
     return None
 
 
+def is_scale_alone(layer: Layer) -> bool:
+    """Say whether a layer is a batch normalisation with a scale and no bias, for which there is no kernel."""
+    return isinstance(layer, layers.BatchNormalization) and layer.affine and not layer.shift
+
+
 def can_update(network: Network, optimizer: Optimizer) -> bool:
     """Say whether the engine moves the parameters of a network exactly as an optimiser would.
 
@@ -126,7 +136,11 @@ def can_update(network: Network, optimizer: Optimizer) -> bool:
     if optimizer.l1 or optimizer.rates or optimizer.max_norm is not None or optimizer.average is not None:
         return False
     known = (layers.Convolution, layers.Dense, layers.BatchNormalization)
-    foreign = [name for name in network.parameter_specs if type(network[name]) not in known]
+    foreign = [
+        name
+        for name in network.parameter_specs
+        if type(network[name]) not in known or is_scale_alone(network[name])
+    ]
     return optimizer.weight_decay == 0 or not foreign
 
 
@@ -194,7 +208,7 @@ class PlannedNetwork:
         self.statistics = [
             (node.name, name, self.engine.parameter_index(self.number[node.name], name))
             for node in network.nodes
-            if type(node.layer) is layers.BatchNormalization
+            if type(node.layer) is layers.BatchNormalization and not is_scale_alone(node.layer)
             for name in ("running_mean", "running_variance")
         ]
         self.known_statistics: dict[int, Array] = {}

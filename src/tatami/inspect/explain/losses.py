@@ -215,15 +215,25 @@ def label_at(trace: "Trace", index: Index) -> int:
     return int(trace.target[(index[0], *index[2:])])
 
 
-def hit_at(trace: "Trace", index: Index) -> Applied:
-    """Return [k = r] with the label as a reference, so that it can be followed to the target."""
+def is_soft(trace: "Trace") -> bool:
+    """Say whether the targets are shares of the classes, not labels."""
+    assert trace.target is not None
+    return trace.target.ndim == trace.values[trace.network.output].ndim
+
+
+def hit_at(trace: "Trace", index: Index) -> Applied | Reference:
+    """Return [k = r] with the label as a reference, so that it can be followed to the target; or a soft target."""
+    if is_soft(trace):
+        return target_of(trace, index)
     label = Reference(trace, "target", "", "", (index[0], *index[2:]), "r")
     return Applied("[k = #1]", lambda r: float(r == index[1]), (label,), ulps=0)
 
 
-def class_note(hit: bool) -> tuple[Note, ...]:
-    """Say whether the class is the right one."""
-    return (Note("right_class" if hit else "other_class"),)
+def class_note(trace: "Trace", index: Index) -> tuple[Note, ...]:
+    """Say whether the class is the right one; soft targets have none."""
+    if is_soft(trace):
+        return ()
+    return (Note("right_class" if label_at(trace, index) == index[1] else "other_class"),)
 
 
 @explains_loss(SoftmaxCrossEntropy)
@@ -231,7 +241,9 @@ class SoftmaxCrossEntropyExplainer(LossExplainer):
     """E = -log v(r), v = softmax(z); the gradient is v - onehot(r). Arai §3.2, §3.3."""
 
     def value(self, trace: "Trace") -> Derivation:
-        """Return Σ log Σ e^(z - m) - (z(r) - m)."""
+        """Return Σ log Σ e^(z - m) - (z(r) - m), or for soft targets -Σ t·log v."""
+        if is_soft(trace):
+            return self.of_shares(trace)
         places = label_places(trace)
         parts: list[Expression] = []
         for place in places:
@@ -244,17 +256,29 @@ class SoftmaxCrossEntropyExplainer(LossExplainer):
         )
         return Derivation(formula, weighted(trace, Sum(tuple(parts))), notes=(Note("maximum_taken_off"),))
 
+    def of_shares(self, trace: "Trace") -> Derivation:
+        """Return -Σ t·log v."""
+        places = label_places(trace)
+        terms = []
+        for place in places:
+            softmax = softmax_at(trace, place, named=len(places) == 1)
+            for k in range(len(softmax.entries)):
+                terms.append(Product((target_of(trace, (place[0], k, *place[2:])), Negative(softmax.log(k)))))
+        _, mean = weight_of(trace)
+        formula = Formula(rf"E = -{mean}\sum_{{n}} \sum_{{k}} t(k) \cdot \log v(k)")
+        return Derivation(formula, weighted(trace, Sum(tuple(terms))), notes=(Note("maximum_taken_off"),))
+
     def gradient(self, trace: "Trace", index: Index) -> Derivation:
-        """Return v(k) - [k = r]."""
+        """Return v(k) - [k = r], or v(k) - t(k)."""
         share = softmax_at(trace, index).share(index[1])
         _, mean = weight_of(trace)
-        right = "v(k) - [k = r]"
+        right = "v(k) - t(k)" if is_soft(trace) else "v(k) - [k = r]"
         formula = Formula(
             rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}{f'({right})' if mean else right}, "
             r"\quad v(k) = \frac{e^{z(k) - m}}{Z}"
         )
         expression = weighted(trace, difference(share, hit_at(trace, index)))
-        return Derivation(formula, expression, notes=class_note(label_at(trace, index) == index[1]))
+        return Derivation(formula, expression, notes=class_note(trace, index))
 
 
 @explains_loss(WeightedCrossEntropy)
@@ -290,20 +314,18 @@ class WeightedCrossEntropyExplainer(LossExplainer):
         formula = Formula(
             rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}(v(k) \cdot \sum_{{j}} w(j) \cdot t(j) - w(k) \cdot t(k))"
         )
-        return Derivation(
-            formula, weighted(trace, expression), notes=class_note(label_at(trace, index) == index[1])
-        )
+        return Derivation(formula, weighted(trace, expression), notes=class_note(trace, index))
+
+
+def class_weight(loss: Loss, right: int) -> Number:
+    """Return w(r)."""
+    assert isinstance(loss, Focal | Hinge)
+    return Number(1.0 if loss.class_weights is None else float(loss.class_weights[right]))
 
 
 @explains_loss(Focal)
 class FocalExplainer(LossExplainer):
     """E = -w(r)·(1 - v(r))^γ·log v(r)."""
-
-    def class_weight(self, trace: "Trace", right: int) -> Number:
-        """Return w(r)."""
-        assert isinstance(trace.loss, Focal)
-        weights = trace.loss.class_weights
-        return Number(1.0 if weights is None else float(weights[right]))
 
     def rest(self, softmax: SoftmaxOf, right: int) -> Expression:
         """Return 1 - v(r) as the sum of the other probabilities."""
@@ -317,7 +339,7 @@ class FocalExplainer(LossExplainer):
         for place in places:
             softmax, right = softmax_at(trace, place, named=len(places) == 1), label_at(trace, place)
             focus = power(self.rest(softmax, right), Number(trace.loss.gamma))
-            terms.append(Product((self.class_weight(trace, right), focus, softmax.log(right))))
+            terms.append(Product((class_weight(trace.loss, right), focus, softmax.log(right))))
         _, mean = weight_of(trace)
         formula = Formula(rf"E = -{mean}\sum_{{n}} w(r) \cdot (1 - v(r))^{{\gamma}} \cdot \log v(r)")
         return Derivation(formula, weighted(trace, Negative(Sum(tuple(terms)))), notes=loss_settings(trace))
@@ -336,7 +358,7 @@ class FocalExplainer(LossExplainer):
             slope = Sum((slope, attention))
         hit = Number(1.0 if right == index[1] else 0.0)
         expression = Product(
-            (self.class_weight(trace, right), slope, difference(hit, softmax.share(index[1])))
+            (class_weight(trace.loss, right), slope, difference(hit, softmax.share(index[1])))
         )
         _, mean = weight_of(trace)
         formula = Formula(
@@ -366,23 +388,34 @@ class HingeExplainer(LossExplainer):
     def value(self, trace: "Trace") -> Derivation:
         """Return the sum of what is within the margin."""
         assert isinstance(trace.loss, Hinge)
-        terms = [
-            self.excess(trace, place, j) for place in label_places(trace) for j in self.others(trace, place)
-        ]
-        if trace.loss.squared:
-            terms = [square(term) for term in terms]
+        terms: list[Expression] = []
+        for place in label_places(trace):
+            excesses = [self.excess(trace, place, j) for j in self.others(trace, place)]
+            terms += [
+                self.counted(trace, place, square(excess) if trace.loss.squared else excess)
+                for excess in excesses
+            ]
         _, mean = weight_of(trace)
         exponent = "^{2}" if trace.loss.squared else ""
-        formula = Formula(rf"E = {mean}\sum_{{n}} \sum_{{j \ne r}} \max(0, m + z(j) - z(r)){exponent}")
+        cost = "" if trace.loss.class_weights is None else r"w(r) \cdot "
+        formula = Formula(rf"E = {mean}\sum_{{n}} \sum_{{j \ne r}} {cost}\max(0, m + z(j) - z(r)){exponent}")
         return Derivation(formula, weighted(trace, Sum(tuple(terms))), notes=loss_settings(trace))
 
+    def counted(self, trace: "Trace", place: Index, expression: Expression) -> Expression:
+        """Return an expression times w(r), if classes have weights."""
+        assert isinstance(trace.loss, Hinge)
+        if trace.loss.class_weights is None:
+            return expression
+        return Product((class_weight(trace.loss, label_at(trace, place)), expression))
+
     def pull(self, trace: "Trace", place: Index, j: int) -> Expression:
-        """Return [m + z(j) - z(r) > 0], or twice the excess for squares."""
+        """Return w(r)·[m + z(j) - z(r) > 0], or twice the excess for squares."""
         assert isinstance(trace.loss, Hinge)
         excess = self.excess(trace, place, j)
         if trace.loss.squared:
-            return Product((Number(2.0), excess))
-        return Applied("[#1 > 0]", lambda value: float(value > 0), (excess,), ulps=0)
+            return self.counted(trace, place, Product((Number(2.0), excess)))
+        is_within = Applied("[#1 > 0]", lambda value: float(value > 0), (excess,), ulps=0)
+        return self.counted(trace, place, is_within)
 
     def gradient(self, trace: "Trace", index: Index) -> Derivation:
         """Return the pull on a wrong class, and minus the sum of all pulls on the right one."""
@@ -397,7 +430,7 @@ class HingeExplainer(LossExplainer):
             rf"\frac{{\partial E}}{{\partial z(j)}} = {mean}p(j), \quad \frac{{\partial E}}{{\partial z(r)}} = "
             rf"-{mean}\sum_{{j \ne r}} p(j), \quad p(j) = [m + z(j) - z(r) > 0]"
         )
-        notes = (*class_note(right == index[1]), *loss_settings(trace))
+        notes = (*class_note(trace, index), *loss_settings(trace))
         return Derivation(formula, weighted(trace, expression), notes=notes)
 
 
@@ -479,20 +512,49 @@ class BinaryCrossEntropyExplainer(LossExplainer):
 
     def value(self, trace: "Trace") -> Derivation:
         """Return the sum over all outputs."""
-        terms = tuple(
-            yes_or_no(trace, output_of(trace, place, "z"), target_of(trace, place))
-            for place in output_places(trace)
-        )
+        terms = tuple(self.cost(trace, place) for place in output_places(trace))
         _, mean = weight_of(trace)
-        formula = Formula(rf"E = {mean}\sum_{{k}} (\log(1 + e^{{z(k)}}) - t(k) \cdot z(k))")
+        inside = r"\log(1 + e^{z(k)}) - t(k) \cdot z(k)"
+        if self.weights(trace)[1]:
+            inside += r" + (q(k) - 1) \cdot t(k) \cdot \log(1 + e^{-z(k)})"
+        outputs = r"w(k) \cdot " if self.weights(trace)[0] else ""
+        formula = Formula(rf"E = {mean}\sum_{{k}} {outputs}({inside})")
         return Derivation(formula, weighted(trace, Sum(terms)))
 
+    def weights(self, trace: "Trace") -> tuple[Sequence[float] | None, Sequence[float] | None]:
+        """Return the weights of the outputs, and those of a 'yes'."""
+        assert isinstance(trace.loss, BinaryCrossEntropy)
+        return trace.loss.output_weights, trace.loss.positive_weights
+
+    def cost(self, trace: "Trace", place: Index) -> Expression:
+        """Return what one output costs."""
+        z, t = output_of(trace, place, "z"), target_of(trace, place)
+        cost = yes_or_no(trace, z, t)
+        positive = self.weights(trace)[1]
+        if positive:
+            more = Applied(
+                r"\log(1 + e^{-#1})", lambda x: softplus(trace.ops, np.array([-x]))[0], (z,), ulps=16
+            )
+            cost = Sum((cost, Product((Number(positive[place[1]] - 1), t, more))))
+        return self.counted(trace, place, cost)
+
+    def counted(self, trace: "Trace", place: Index, expression: Expression) -> Expression:
+        """Return an expression times the weight of its output, if outputs have weights."""
+        outputs = self.weights(trace)[0]
+        return Product((expression, Number(outputs[place[1]]))) if outputs else expression
+
     def gradient(self, trace: "Trace", index: Index) -> Derivation:
-        """Return p - t."""
-        chance = sigmoid_of(trace, output_of(trace, index, "z"))
+        """Return p - t, or for a 'yes' that counts more p - t + (q - 1)·t·(p - 1)."""
+        chance, t = sigmoid_of(trace, output_of(trace, index, "z")), target_of(trace, index)
+        pull, inside = difference(chance, t), r"\sigma(z(k)) - t(k)"
+        outputs, positive = self.weights(trace)
+        if positive:
+            more = Product((Number(positive[index[1]] - 1), t, difference(chance, Number(1.0))))
+            pull, inside = Sum((pull, more)), inside + r" + (q(k) - 1) \cdot t(k) \cdot (\sigma(z(k)) - 1)"
         _, mean = weight_of(trace)
-        formula = Formula(rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}(\sigma(z(k)) - t(k))")
-        return Derivation(formula, weighted(trace, difference(chance, target_of(trace, index))))
+        counts = r"w(k) \cdot " if outputs else ""
+        formula = Formula(rf"\frac{{\partial E}}{{\partial z(k)}} = {mean}{counts}({inside})")
+        return Derivation(formula, weighted(trace, self.counted(trace, index, pull)))
 
 
 def sigmoid_of(trace: "Trace", inside: Expression) -> Applied:

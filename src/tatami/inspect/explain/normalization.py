@@ -58,10 +58,10 @@ class StandardisingExplainer(LayerExplainer):
         if not view.record.parameters:
             return Derivation(Formula(rf"y = {X_HAT}"), x_hat, notes=notes)
         place = self.affine_index(view, index)
-        terms = (
-            Product((view.parameter("scale", place, r"\gamma"), x_hat)),
-            view.parameter("bias", place, r"\beta"),
-        )
+        product_ = Product((view.parameter("scale", place, r"\gamma"), x_hat))
+        if "bias" not in view.record.parameters:
+            return Derivation(Formula(rf"y = \gamma \cdot {X_HAT}"), product_, notes=notes)
+        terms = (product_, view.parameter("bias", place, r"\beta"))
         return Derivation(Formula(rf"y = \gamma \cdot {X_HAT} + \beta"), Sum(terms), notes=notes)
 
     def notes(self, view: View) -> tuple[Note, ...]:
