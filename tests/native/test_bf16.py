@@ -99,9 +99,10 @@ def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> 
     """Compare output and gradients, fused and with everything kept, with the emulation; buffers hold old traces."""
     parameters = network.initialize(seed=2)
     x = KEY.normal("x", (batch, *network.input_shape)).astype(np.float32)
-    # The target is chosen such that the gradient of the output is a few steps of 1/4: a bf16 number on both sides.
+    # The target is chosen such that the gradient of the output is an odd number of eighths: a bf16 number on both
+    # sides, and never a zero that the last bit of the output would change.
     output = emulate(network, parameters, x, np.float32(0))[0]
-    target = output - np.round(4 * KEY.normal("dy", output.shape).astype(np.float32)) / 4
+    target = output - (np.floor(4 * KEY.normal("dy", output.shape).astype(np.float32)) + np.float32(0.5)) / 4
     planned = executor(network, isa)
     traces = np.concatenate([x, x])[: batch + 1] * 100 + 7
     wrong = np.zeros((len(traces), *network.output_shape), np.float32)

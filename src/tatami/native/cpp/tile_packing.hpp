@@ -1,7 +1,7 @@
 // Floats into the matrices of bf16 numbers that tile products read (tile_table.hpp says which there are).
 //
-// With `rest` the numbers are what rounding left over, x - bf16(x), rounded in turn: bf16(x) and that number together hold 16 of
-// a float's 24 significant bits, and three products of such halves replace one of floats.
+// With `rest` the numbers are what rounding left over, x - bf16(x), rounded in turn: bf16(x) and that number together are
+// x but for 2^-17 of its size, and three products of such halves replace one of floats but for 2^-15.
 #pragma once
 
 #include "elementwise.hpp"
