@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a network and save it.",
     "evaluate": "Measure a trained model on test images.",
     "predict": "Say what a trained model sees in images.",
+    "anomaly": "Find what a model of normal examples cannot reconstruct.",
     "data": "Look at data sets, at augmentation, and at what a network saw.",
     "summary": "Print layers, shapes, parameters and cost of a network.",
     "inspect": "Draw what a model has learned, and what it sees in an image.",
