@@ -7,7 +7,8 @@ import pytest
 
 from tatami.cli import lecture as command_module
 from tatami.cli.main import main
-from tatami.lectures.catalogue import CATALOGUE
+from tatami.lectures import overfitting
+from tatami.lectures.catalogue import CATALOGUE, open_lecture
 
 
 @pytest.fixture
@@ -38,6 +39,28 @@ def test_the_list_in_japanese_by_option_and_by_environment(tatami, monkeypatch):
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
     assert "誤差逆伝播" in tatami("lecture")[1]
     assert "Back-propagation" in tatami("lecture", "--lang", "en")[1]
+
+
+def test_a_step_is_computed_when_it_is_read(tatami, monkeypatch):
+    def never(*arguments):
+        raise AssertionError("nobody asked for this step")
+
+    for name in ("by_heart", "dropout", "compared"):
+        monkeypatch.setattr(overfitting, name, never)
+    trained = overfitting.trained
+    asked = []
+    monkeypatch.setattr(
+        overfitting, "trained", lambda *settings: asked.append(settings) or trained(*settings)
+    )
+    code, out, _ = tatami("lecture", "overfitting", "--step", "2")
+    assert code == 0
+    assert "[2/4]" in out
+    assert len(asked) == 2
+    steps = open_lecture("overfitting").steps
+    assert steps[1] is steps[1]
+    assert [step.title for step in steps[1:2]] == [steps[1].title]
+    with pytest.raises(AssertionError, match="nobody asked for this step"):
+        _ = steps[-1]
 
 
 def test_into_a_pipe_everything_is_printed_at_once(tatami):

@@ -13,7 +13,7 @@ from tatami.lectures.as_json import lecture_json
 from tatami.lectures.catalogue import CATALOGUE, open_lecture
 from tatami.lectures.layout import width_of
 from tatami.lectures.terminal import lecture_lines, step_lines
-from tatami.lectures.walkthrough import Request, Text, Worked
+from tatami.lectures.walkthrough import Request, Steps, Text, Worked
 
 JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 
@@ -25,7 +25,7 @@ def texts_in(value):
     elif dataclasses.is_dataclass(value):
         for entry in dataclasses.fields(value):
             yield from texts_in(getattr(value, entry.name))
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple | Steps):
         for entry in value:
             yield from texts_in(entry)
 

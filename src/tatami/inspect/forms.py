@@ -11,7 +11,7 @@ import click
 from tatami.errors import SettingError, unknown_name
 from tatami.inspect.explanation import Explanation, Reference, Term, json_number
 from tatami.inspect.expression import Expression, Named, Negative, Number, Padding, Style, shown_positions
-from tatami.inspect.notation import mathml_formula, number_text, text_latex, unicode_formula
+from tatami.inspect.notation import mathml_formula, mathml_parts, number_text, text_latex, unicode_formula
 from tatami.inspect.phrases import PHRASES, class_in_words, phrase
 
 NUMBER_STYLE = "text-align:right;padding-left:1em"
@@ -327,8 +327,8 @@ def term_header(shown: Sequence[tuple[int, Term]], form: Form) -> list[str]:
 
 
 def displayed(latex: str) -> str:
-    """Return a formula as MathML in its large form, fractions and limits as on a line of their own."""
-    return mathml_formula(latex).replace("<math>", '<math displaystyle="true">', 1)
+    """Return a formula as MathML in its large form, in parts between which a line may end."""
+    return mathml_parts(latex, large=True)
 
 
 # ---- JSON ----------------------------------------------------------------------------------------------------

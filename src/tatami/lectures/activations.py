@@ -7,6 +7,7 @@ from tatami.backends import ReferenceBackend
 from tatami.layers import ELU, LeakyReLU, Mish, ReLU, Sigmoid, Step as StepFunction, Swish, Tanh
 from tatami.layers.activations import Activation
 from tatami.lectures.walkthrough import (
+    MakeStep,
     Number,
     Numbers,
     Plot,
@@ -25,9 +26,9 @@ AXIS = np.linspace(-4, 4, 161)
 LAYERS = 10
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the functions."""
-    return functions(), slopes(), vanishing(), kink(), descendants()
+    return functions, slopes, vanishing, kink, descendants
 
 
 def value(activation: Activation, x: Array) -> Array:

@@ -1,5 +1,7 @@
 """Arai's network and program: sizes, multiply-adds, the rule of its updates, its errata, and a short training."""
 
+from functools import partial
+
 import numpy as np
 
 from tatami.layers import Dense, Dropout, Flatten, ReLU
@@ -8,6 +10,7 @@ from tatami.lectures.walkthrough import (
     Erratum,
     Grid,
     Grids,
+    MakeStep,
     Number,
     Numbers,
     Plot,
@@ -30,17 +33,17 @@ SUMMED_RATE, BATCH, BETA = 1e-4, 100, -0.2
 MNIST_IMAGES = 1000
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the network and the program."""
     return (
-        sizes(),
-        cost(),
-        update_rule(request),
-        filter_matrix(),
-        forgotten_mask(request),
-        exact_dropout(request),
-        labels(),
-        short_training(request),
+        sizes,
+        cost,
+        partial(update_rule, request),
+        filter_matrix,
+        partial(forgotten_mask, request),
+        partial(exact_dropout, request),
+        labels,
+        partial(short_training, request),
     )
 
 

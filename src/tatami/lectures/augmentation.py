@@ -4,6 +4,8 @@ DAY4 gives its groups fifteen katakana and asks which kinds of augmentation suit
 that it names is trained and compared.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,7 @@ from tatami.lectures.augmentation_trial import (
     trials,
 )
 from tatami.lectures.walkthrough import (
+    MakeStep,
     Number,
     Numbers,
     Pictures,
@@ -54,19 +57,23 @@ WORKED_ANGLE = 30.0
 AMOUNTS = (0.02, 0.04, 0.08)
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the comparison."""
     count = request.seeds or SEEDS[native.is_built()]
-    results = {policy: trials(policy, request.seed, count) for policy in POLICIES}
+
+    def results() -> dict[str, list[Trial]]:
+        """Train with every policy."""
+        return {policy: trials(policy, request.seed, count) for policy in POLICIES}
+
     learning, testing = data(request.seed)
     return (
-        twenty_of_each(learning, testing),
-        moved_points(learning, request.seed),
-        elastic(learning, request.seed),
-        drawn_again(learning, request.seed),
-        courses(results),
-        compared(results, count),
-        mirrored(results["none"], testing, request.seed),
+        partial(twenty_of_each, learning, testing),
+        partial(moved_points, learning, request.seed),
+        partial(elastic, learning, request.seed),
+        partial(drawn_again, learning, request.seed),
+        lambda: courses(results()),
+        lambda: compared(results(), count),
+        lambda: mirrored(trials("none", request.seed, count), testing, request.seed),
     )
 
 

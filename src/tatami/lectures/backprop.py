@@ -1,5 +1,7 @@
 """Arai §3.3 on a network small enough to print: every δ, the full correlation with the turned kernel, a check."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,7 @@ from tatami.lectures.walkthrough import (
     Erratum,
     Grid,
     Grids,
+    MakeStep,
     Number,
     Numbers,
     Request,
@@ -33,18 +36,18 @@ DIFFERENCE = 1e-5
 RIGHT_CLASS = 1
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through forward, every δ and every gradient."""
     pass_ = SmallPass(request.seed)
     return (
-        forward(pass_),
-        beginning(pass_),
-        dense(pass_),
-        second_convolution(pass_),
-        turned_kernel(pass_),
-        through_the_pooling(pass_),
-        first_filters(pass_),
-        checked(pass_),
+        partial(forward, pass_),
+        partial(beginning, pass_),
+        partial(dense, pass_),
+        partial(second_convolution, pass_),
+        partial(turned_kernel, pass_),
+        partial(through_the_pooling, pass_),
+        partial(first_filters, pass_),
+        partial(checked, pass_),
     )
 
 

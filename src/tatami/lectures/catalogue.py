@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tatami.errors import unknown_name
-from tatami.lectures.walkthrough import Lecture, Request, Step, Text
+from tatami.lectures.walkthrough import Lecture, MakeStep, Request, Steps, Text
 
-Walk = Callable[[Request], tuple[Step, ...]]
+Walk = Callable[[Request], tuple[MakeStep, ...]]
 
 DSP = Text("DSP Laboratory, slides (2019)", "DSP研究室 スライド（2019）")
 ARAI = Text("H. Arai, lecture on CNNs with a MATLAB program", "新井仁之「数学者が書いた深層学習講義 CNN篇」")
@@ -94,7 +94,7 @@ CATALOGUE: dict[str, Entry] = {
 
 
 def open_lecture(name: str, request: Request | None = None) -> Lecture:
-    """Compute a walkthrough.
+    """Open a walkthrough; a step is computed when it is read.
 
     Raises:
         UnknownNameError: no lecture of that name; the nearest is suggested.
@@ -106,4 +106,4 @@ def open_lecture(name: str, request: Request | None = None) -> Lecture:
         raise unknown_name("lecture", name, CATALOGUE)
     entry = CATALOGUE[name]
     walk: Walk = importlib.import_module(f"tatami.lectures.{entry.module}").walk
-    return Lecture(name, entry.title, entry.source, walk(request or Request()))
+    return Lecture(name, entry.title, entry.source, Steps(walk(request or Request())))

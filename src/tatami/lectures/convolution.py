@@ -11,6 +11,7 @@ from tatami.lectures.walkthrough import (
     Erratum,
     Grid,
     Grids,
+    MakeStep,
     Number,
     Numbers,
     Request,
@@ -31,16 +32,16 @@ DAY4_FILTER = np.array([[2, 0, 1], [0, 1, 2], [1, 0, 2]])
 DAY4_LARGE = np.array([[(column - row) % 4 for column in range(1, 8)] for row in range(7)])
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the examples."""
     return (
-        definition(),
-        exercise(),
-        same_padding(),
-        even_filters(),
-        day4(),
-        stride(),
-        flipped(),
+        definition,
+        exercise,
+        same_padding,
+        even_filters,
+        day4,
+        stride,
+        flipped,
     )
 
 

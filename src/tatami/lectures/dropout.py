@@ -1,5 +1,7 @@
 """Dropout: the rule while training, the rule while testing, and which probability goes into it."""
 
+from functools import partial
+
 import numpy as np
 
 from tatami.backends import ReferenceBackend
@@ -9,6 +11,7 @@ from tatami.lectures.walkthrough import (
     Erratum,
     Grid,
     Grids,
+    MakeStep,
     Number,
     Numbers,
     Request,
@@ -24,9 +27,15 @@ RATIO = 0.25
 DRAWS = 20_000
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the rule."""
-    return training(request), expectation(request), testing(request), backward(request), relatives(request)
+    return (
+        partial(training, request),
+        partial(expectation, request),
+        partial(testing, request),
+        partial(backward, request),
+        partial(relatives, request),
+    )
 
 
 def training(request: Request) -> Step:

@@ -10,6 +10,7 @@ from tatami.lectures.pooling import moved
 from tatami.lectures.walkthrough import (
     Grid,
     Grids,
+    MakeStep,
     Number,
     Numbers,
     Request,
@@ -26,9 +27,9 @@ CORNERS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 ROUNDS = 20
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through four networks."""
-    return perceptron(), neocognitron(), hidden_layer(), lenet(), alexnet()
+    return perceptron, neocognitron, hidden_layer, lenet, alexnet
 
 
 def learned(targets: Array) -> tuple[Array, float, list[int]]:

@@ -7,6 +7,7 @@ from tatami.geometry import Geometry
 from tatami.lectures.walkthrough import (
     Grid,
     Grids,
+    MakeStep,
     Number,
     Numbers,
     Request,
@@ -21,9 +22,9 @@ IMAGE = np.arange(1, 17).reshape(4, 4)
 MATRIX = [[1, 2, 5, 6], [3, 4, 7, 8], [9, 10, 13, 14], [11, 12, 15, 16]]
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through DAY4's matrices."""
-    return one_image(), rows_and_columns(), product(), batch(), back(), overlapping()
+    return one_image, rows_and_columns, product, batch, back, overlapping
 
 
 def one_image() -> Step:

@@ -1,5 +1,6 @@
 """Initial values: what ten layers make of random inputs, for each activation and each width of the weights."""
 
+from functools import partial
 from math import sqrt
 
 import numpy as np
@@ -10,6 +11,7 @@ from tatami.layers import Dense, Layer, ReLU, Sigmoid, Tanh
 from tatami.lectures.walkthrough import (
     Erratum,
     Histograms,
+    MakeStep,
     Number,
     Numbers,
     Plot,
@@ -35,11 +37,12 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the activations."""
     return (
-        problem(request.seed),
-        histograms(
+        partial(problem, request.seed),
+        partial(
+            histograms,
             "sigmoid",
             Sigmoid(),
             request.seed,
@@ -59,7 +62,8 @@ def walk(request: Request) -> tuple[Step, ...]:
             ),
             (0.0, 1.0),
         ),
-        histograms(
+        partial(
+            histograms,
             "tanh",
             Tanh(),
             request.seed,
@@ -71,7 +75,8 @@ def walk(request: Request) -> tuple[Step, ...]:
             ),
             (-1.0, 1.0),
         ),
-        histograms(
+        partial(
+            histograms,
             "ReLU",
             ReLU(),
             request.seed,
@@ -84,8 +89,8 @@ def walk(request: Request) -> tuple[Step, ...]:
             ),
             (0.0, 2.0),
         ),
-        spread(request.seed),
-        formula(request.seed),
+        partial(spread, request.seed),
+        partial(formula, request.seed),
     )
 
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from tatami.backends import ReferenceBackend
 from tatami.lectures.walkthrough import (
     Erratum,
+    MakeStep,
     Number,
     Numbers,
     Plot,
@@ -23,9 +24,9 @@ Array = NDArray[np.float64]
 OPS = ReferenceBackend()
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the losses."""
-    return squared(), softmax_step(), entropy(), beginning(), overflow(), reduction()
+    return squared, softmax_step, entropy, beginning, overflow, reduction
 
 
 def squared() -> Step:

@@ -1,9 +1,12 @@
 """Optimisers: what each does with one gradient, and the paths they take down a ravine."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tatami.lectures.walkthrough import (
+    MakeStep,
     Number,
     Numbers,
     Plot,
@@ -80,9 +83,9 @@ PROSE: dict[str, Text] = {
 }
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the ravine and down it."""
-    return (ravine(), *(descent(name) for name in OPTIMIZERS), compared())
+    return (ravine, *(partial(descent, name) for name in OPTIMIZERS), compared)
 
 
 def height(x: Array, y: Array) -> Array:

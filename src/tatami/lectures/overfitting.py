@@ -1,12 +1,13 @@
 """Over-fitting on purpose: few digits, one label in five wrong, then weight decay and dropout against it."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from tatami.layers import Dense, Dropout, Flatten, Layer, ReLU
 from tatami.lectures.training import Course, Examples, digits, train
 from tatami.lectures.walkthrough import (
+    MakeStep,
     Number,
     Numbers,
     Plot,
@@ -26,16 +27,16 @@ WRONG = 0.2
 RATE, MOMENTUM, DECAY, RATIO = 0.05, 0.9, 0.03, 0.5
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the three trainings."""
-    plain = trained(request.seed, 0.0, 0.0)
-    decayed = trained(request.seed, DECAY, 0.0)
-    dropped = trained(request.seed, 0.0, RATIO)
+    plain = partial(trained, request.seed, 0.0, 0.0)
+    decayed = partial(trained, request.seed, DECAY, 0.0)
+    dropped = partial(trained, request.seed, 0.0, RATIO)
     return (
-        by_heart(plain),
-        weight_decay(plain, decayed),
-        dropout(plain, dropped),
-        compared(plain, decayed, dropped),
+        lambda: by_heart(plain()),
+        lambda: weight_decay(plain(), decayed()),
+        lambda: dropout(plain(), dropped()),
+        lambda: compared(plain(), decayed(), dropped()),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.pillow import pillow
-from tatami.inspect.notation import mathml_formula
+from tatami.inspect.notation import mathml_parts
 from tatami.lectures import words
 from tatami.lectures.numerals import numeral, numeral_row
 from tatami.lectures.plot_svg import histograms_svg, plot_svg
@@ -31,6 +31,7 @@ from tatami.lectures.walkthrough import (
     Text,
     Worked,
 )
+from tatami.lectures.words import shown
 
 # The page forbids itself to load anything, whatever ends up in it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -53,7 +54,7 @@ h2 span { color: var(--soft); font-weight: normal; margin-right: .5rem; }
 h3 { font-size: 1rem; margin: 0 0 .4rem; }
 p { margin: .5rem 0; max-width: 44rem; }
 .soft, figcaption, th { color: var(--soft); font-weight: normal; }
-nav ol { padding-left: 1.4rem; columns: 18rem; margin: .75rem 0 0; }
+nav ol { padding-left: 1.9rem; columns: 18rem; margin: .75rem 0 0; }
 nav a { color: inherit; text-decoration-color: var(--line); text-underline-offset: .2em; }
 .wide { overflow-x: auto; max-width: 100%; }
 .formula { overflow-x: auto; padding: .35rem 0 .35rem 1rem; font-size: 1.08rem; }
@@ -128,9 +129,9 @@ def step_html(step: Step, number: int, language: Language) -> str:
 
 
 def formulas_html(formulas: tuple[str, ...], language: Language) -> str:
-    """Return formulas as MathML, each on a line that scrolls by itself if it is long."""
+    """Return formulas as MathML, each on a line that breaks where it may and else scrolls by itself."""
     return "".join(
-        f'<div class="formula">{signed(mathml_formula(words.formula_in(formula, language)))}</div>'
+        f'<div class="formula">{signed(mathml_parts(words.formula_in(formula, language)))}</div>'
         for formula in formulas
     )
 
@@ -144,15 +145,6 @@ def signed(mathml: str) -> str:
     mathml = re.sub(r"(<mo>[(=+·,]</mo>)<mo>−</mo>", r'\1<mo form="prefix">−</mo>', mathml)
     # Browsers drop spaces at the ends of a text inside a formula.
     return mathml.replace("<mtext> ", "<mtext>\u00a0").replace(" </mtext>", "\u00a0</mtext>")
-
-
-def shown(text: str) -> str:
-    """Return a text for the page, with the index of the total cost as an index.
-
-    >>> shown("C_T < 1")
-    'C<sub>T</sub> &lt; 1'
-    """
-    return escape(text).replace("C_T", "C<sub>T</sub>")
 
 
 def block_html(block: Block, language: Language) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tatami.lectures.numerals import numeral
 from tatami.lectures.plot_text import extent_of, heights_of, ticks
 from tatami.lectures.walkthrough import Histograms, Language, Plot, Series
+from tatami.lectures.words import drawn, shown
 
 Array = NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def plot_svg(plot: Plot, language: Language) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: {escape(", ".join(names))}">'
         f"{''.join(parts)}</svg>"
     )
-    return f"<figure><figcaption>{escape(title)}{legend(names)}</figcaption>{drawing}</figure>"
+    return f"<figure><figcaption>{shown(title)}{legend(names)}</figcaption>{drawing}</figure>"
 
 
 def legend(names: list[str]) -> str:
@@ -113,7 +114,7 @@ def axes(
     height = (TOP + bottom) / 2
     parts.append(
         f'<text x="12" y="{height}" text-anchor="middle" transform="rotate(-90 12 {height})">'
-        f"{escape(plot.y_label.read(language))}</text>"
+        f"{drawn(plot.y_label.read(language))}</text>"
     )
     return parts
 

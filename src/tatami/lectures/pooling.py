@@ -1,5 +1,7 @@
 """Pooling: maximum, mean and norm of windows, the slope that goes back, and the shift by one pixel."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ from tatami.layers.base import Context
 from tatami.lectures.walkthrough import (
     Grid,
     Grids,
+    MakeStep,
     Number,
     Numbers,
     Request,
@@ -34,9 +37,9 @@ DAY4_IMAGE: Array = np.array(
 OPS = ReferenceBackend()
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through the poolings."""
-    return maximum(), shifted(), other_poolings(), backward(), many_shifts(request)
+    return maximum, shifted, other_poolings, backward, partial(many_shifts, request)
 
 
 def pooled(layer: Layer, image: Array) -> Array:

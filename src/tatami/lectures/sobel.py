@@ -1,10 +1,23 @@
 """Arai's Sobel pair on a picture that is drawn here: one filter keeps upright strokes, the other level ones."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tatami.lectures.convolution import convolve
-from tatami.lectures.walkthrough import Grid, Grids, Number, Numbers, Pictures, Request, Step, Text, printed
+from tatami.lectures.walkthrough import (
+    Grid,
+    Grids,
+    MakeStep,
+    Number,
+    Numbers,
+    Pictures,
+    Request,
+    Step,
+    Text,
+    printed,
+)
 
 Array = NDArray[np.float64]
 
@@ -12,11 +25,16 @@ SIZE = 128
 SOBEL = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]])
 
 
-def walk(request: Request) -> tuple[Step, ...]:
+def walk(request: Request) -> tuple[MakeStep, ...]:
     """Walk through both filters."""
     image = picture()
     upright, level = convolve(image, SOBEL), convolve(image, SOBEL.T)
-    return drawn(image), filtered(image, upright, level), why(), strength(upright, level)
+    return (
+        partial(drawn, image),
+        partial(filtered, image, upright, level),
+        why,
+        partial(strength, upright, level),
+    )
 
 
 def picture() -> Array:

@@ -4,10 +4,10 @@ A number that a lecture prints is compared with the computed one, digit by digit
 differ, the step names the erratum that says why; the tests hold both to it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -231,14 +231,51 @@ class Step:
                 yield from (item for item in block.items if isinstance(item, Grid))
 
 
+# Computes a step; walkthroughs hand out these, so that a reader of one step does not wait for the others.
+MakeStep = Callable[[], Step]
+
+
+class Steps(Sequence[Step]):
+    """The steps of a walkthrough, each computed when it is first read.
+
+    >>> steps = Steps([lambda: 1 / 0, lambda: Step(same("two"), same("prose"))])
+    >>> len(steps), steps[1].title.en
+    (2, 'two')
+    """
+
+    def __init__(self, makers: Iterable[MakeStep]) -> None:
+        """Take what computes the steps."""
+        self.makers = tuple(makers)
+        self.made: dict[int, Step] = {}
+
+    def __len__(self) -> int:
+        """Return how many steps there are, computed or not."""
+        return len(self.makers)
+
+    @overload
+    def __getitem__(self, at: int) -> Step: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Step]: ...
+
+    def __getitem__(self, at: int | slice) -> Step | Sequence[Step]:
+        """Return a step, or several."""
+        numbers = range(len(self.makers))[at]
+        if isinstance(numbers, range):
+            return [self[number] for number in numbers]
+        if numbers not in self.made:
+            self.made[numbers] = self.makers[numbers]()
+        return self.made[numbers]
+
+
 @dataclass(frozen=True)
 class Lecture:
-    """A walkthrough, computed."""
+    """A walkthrough; its steps are computed when they are read."""
 
     name: str
     title: Text
     source: Text
-    steps: tuple[Step, ...]
+    steps: Sequence[Step]
 
     @property
     def numbers(self) -> dict[str, NDArray[np.float64]]:

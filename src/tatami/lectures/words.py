@@ -1,6 +1,7 @@
 """The words around the walkthroughs, in both languages."""
 
 import re
+from html import escape
 
 from tatami.lectures.walkthrough import Language, Text
 
@@ -54,6 +55,24 @@ IN_FORMULAS = {
     "training: mean of ": "学習時の平均: ",
     "var ": "分散 ",
 }
+
+
+def shown(text: str) -> str:
+    """Return a text for a page, with the index of the total cost as an index.
+
+    >>> shown("C_T < 1")
+    'C<sub>T</sub> &lt; 1'
+    """
+    return escape(text).replace("C_T", "C<sub>T</sub>")
+
+
+def drawn(text: str) -> str:
+    """Return a text for a drawing, likewise.
+
+    >>> drawn("C_T")
+    'C<tspan dy="3" font-size="9">T</tspan>'
+    """
+    return escape(text).replace("C_T", 'C<tspan dy="3" font-size="9">T</tspan>')
 
 
 def formula_in(latex: str, language: Language) -> str:

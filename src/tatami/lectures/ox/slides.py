@@ -19,6 +19,9 @@ CROSS: Array = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], dtype=np.float64)
 CIRCLE_WITHOUT_CORNER: Array = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=np.float64)
 THREE_OF_EACH: Array = np.stack([CIRCLE] * 3 + [CROSS] * 3)
 LIKELY_IMAGES: Array = np.stack([CIRCLE, CIRCLE, CIRCLE_WITHOUT_CORNER, CROSS, CROSS, CROSS])
+# What the slide prints after one update, to five digits.
+SLIDE_FILTERS: Array = np.array([[1.00005, 0.99996, 0.99996, -1.0], [0.99470, -1.00218, -1.00327, 0.99470]])
+SLIDE_FILTER_BIASES: Array = np.array([0.99996, 0.99470])
 TARGETS: Array = np.array([[1, 0]] * 3 + [[0, 1]] * 3, dtype=np.float64)
 
 
