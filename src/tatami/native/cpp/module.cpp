@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "engine.hpp"
+#include "processor.hpp"
 #include "tile_support.hpp"
 
 namespace nb = nanobind;
@@ -56,13 +57,9 @@ std::vector<const Kernels*> available_kernels() {
     }
 #endif
 #if defined(TATAMI_X86)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma")) {
-        if (__builtin_cpu_supports("avx512bf16")) found.push_back(avx512_bf16_kernels());
-        found.push_back(avx512_kernels());
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(avx2_kernels());
+    if (processor().avx512_bf16) found.push_back(avx512_bf16_kernels());
+    if (processor().avx512) found.push_back(avx512_kernels());
+    if (processor().avx2) found.push_back(avx2_kernels());
 #endif
     found.push_back(baseline_kernels());
     return found;

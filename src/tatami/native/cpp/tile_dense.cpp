@@ -49,7 +49,7 @@ public:
         features = feature;
         most_images = round_to(plan.capacity(), 2 * tile_side);
         feature_numbers = numbers_of(features);
-        feature_memory = plan.reserve(multiply_sizes({most_images, feature_numbers, parts()}) / 2);
+        feature_memory = plan.reserve(multiply_sizes({most_images, feature_numbers, part_count()}) / 2);
         forward_window = window_of(feature_numbers, most_images * feature_numbers);
         forward_window.weight = plan.reserve(multiply_sizes({blocks_of(units), factors, forward_window.depth, tile_side}));
         plan.need_scratch(std::max(strip_floats(image_block), feature_block / tile_side * 2 * tile_square));
@@ -57,11 +57,11 @@ public:
         unit_numbers = numbers_of(units);
         image_row = row_numbers(most_images);
         rows_floats = multiply_sizes({round_to(features, tile_side), image_row}) / 2;
-        rows_memory = plan.reserve(multiply_sizes({rows_floats, parts()}));
+        rows_memory = plan.reserve(multiply_sizes({rows_floats, part_count()}));
         pairs_floats = multiply_sizes({blocks_of(units), most_images / tile_numbers, tile_square});
-        pairs_memory = plan.reserve(multiply_sizes({pairs_floats, parts()}));
+        pairs_memory = plan.reserve(multiply_sizes({pairs_floats, part_count()}));
         if (!wants_input_gradient) return;
-        unit_memory = plan.reserve(multiply_sizes({most_images, unit_numbers, parts()}) / 2);
+        unit_memory = plan.reserve(multiply_sizes({most_images, unit_numbers, part_count()}) / 2);
         backward_window = window_of(unit_numbers, most_images * unit_numbers);
         for (const Run& run : dx_runs)
             for (Index at = 0; at < run.length; at += tile_side)
@@ -135,7 +135,7 @@ private:
         return count > tile_numbers ? round_to(count, tile_numbers) : round_to(count, 2);
     }
 
-    Index parts() const { return factors == 3 ? 2 : 1; }
+    Index part_count() const { return factors == 3 ? 2 : 1; }
 
     TileWindow window_of(Index numbers, Index rest) const { return tile_window({{0, 0}}, numbers / 2, false, factors, rest); }
 
@@ -143,7 +143,7 @@ private:
 
     // Row n of the left factors.
     void copy_row(const float* from, Index count, Index n, Index memory, Index numbers) const {
-        for (Index part = 0; part < parts(); ++part)
+        for (Index part = 0; part < part_count(); ++part)
             copy_run(from, count, numbers_at(memory) + (part * most_images + n) * numbers, part == 1);
     }
 
@@ -160,7 +160,7 @@ private:
     void copy_features() const {
         const Tensor& x = plan.value(input);
         parallel_for(plan.running_threads(), plan.batch(), 4, [&](Index n, int) {
-            for (Index part = 0; part < parts(); ++part)
+            for (Index part = 0; part < part_count(); ++part)
                 for (const Run& run : x_runs)
                     copy_run(plan.image(x, n, 0) + run.offset, run.length,
                              numbers_at(feature_memory) + (part * most_images + n) * feature_numbers + run.feature, part == 1);
@@ -235,7 +235,7 @@ private:
         const Index behind = filled_images - plan.batch();
         if (behind > 0)
             parallel_for(plan.running_threads(), features, 64, [&](Index feature, int) {
-                for (Index part = 0; part < parts(); ++part)
+                for (Index part = 0; part < part_count(); ++part)
                     std::fill_n(numbers_at(rows_memory + part * rows_floats) + feature * image_row + plan.batch(), behind,
                                 std::uint16_t{0});
             });
@@ -251,7 +251,7 @@ private:
                 work.push_back({run.feature + at, run.offset + at, std::min(some, run.length - at)});
         parallel_for(plan.running_threads(), static_cast<Index>(work.size()), 1, [&](Index i, int) {
             const Run& run = work[static_cast<std::size_t>(i)];
-            for (Index part = 0; part < parts(); ++part)
+            for (Index part = 0; part < part_count(); ++part)
                 tiles.numbers_of_rows(plan.image(x, 0, 0) + run.offset, x.image, plan.batch(), run.length,
                                       numbers_at(rows_memory + part * rows_floats) + run.feature * image_row, image_row, part == 1);
         });
@@ -261,7 +261,7 @@ private:
         const Index block_floats = image_steps * tile_square;
         parallel_for(plan.running_threads(), blocks_of(units), 1, [&](Index block, int) {
             const Index first = block * tile_side, pairs = (plan.batch() + 1) / 2;
-            for (Index part = 0; part < parts(); ++part) {
+            for (Index part = 0; part < part_count(); ++part) {
                 float* const to = plan.arena() + pairs_memory + part * pairs_floats + block * block_floats;
                 std::fill(to + pairs * tile_side, to + block_floats, 0.0f);
                 tiles.pairs_of_rows(plan.image(dy, 0, 0) + dy.origin + first, dy.image, plan.batch(), to,

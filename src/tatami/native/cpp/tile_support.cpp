@@ -8,6 +8,7 @@
 // The check multiplies small whole numbers, where every order of adding gives the same bits, with all the shapes that tails
 // need; and drawn numbers, which may differ from the emulation by rounding: the manual gives the order of the sums, but a
 // processor that adds in another order computes no worse.
+#include "processor.hpp"
 #include "tile_support.hpp"
 
 #include <algorithm>
@@ -88,9 +89,8 @@ struct Support {
     std::string missing, checked;
     Support() {
 #if defined(TATAMI_X86) && defined(TATAMI_AMX)
-        __builtin_cpu_init();
         missing = ask_processor();
-        if (missing.empty() && !__builtin_cpu_supports("avx512bf16")) missing = "the processor has no AVX-512 with bf16 beside them";
+        if (missing.empty() && !processor().avx512_bf16) missing = "the processor has no AVX-512 with bf16 beside them";
         if (missing.empty()) missing = ask_system();
         if (missing.empty()) missing = ask_arithmetic(checked);
 #else
@@ -220,9 +220,7 @@ std::string compare_tiles(const TileKernels& tiles, const TileKernels& emulation
 
 const TileKernels* emulated_tiles() {
 #if defined(TATAMI_X86)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16"))
+    if (processor().avx512_bf16)
         return emulated_tiles_avx512();
 #endif
     return emulated_tiles_baseline();
