@@ -3,10 +3,10 @@
     python -m benchmarks.kernels [--batch-size 100] [--isa avx512] [--precision bf16] [--json FILE]
 
 The peak is a loop of multiply-adds in registers (`peak.cpp`, compiled here for this processor), measured before and
-after the kernels: of floats, and with bf16 of tiles or dot products, whichever the instruction set uses. A kernel's work is counted as the multiply-adds of the *definition* of its layer. Winograd's
-convolution needs 16 multiplications where the definition has 36, and gradients behind ReLU and 2x2 pooling a quarter
-or less, so such kernels may exceed 100 %: the share compares with a perfect dense loop, it does not say how busy the
-multipliers are.
+after the kernels: of floats, and with bf16 of tiles or of dot products, whichever the instruction set uses. A kernel's
+work is counted as the multiply-adds of the *definition* of its layer. Winograd's convolution needs 16 multiplications
+where the definition has 36, and gradients behind ReLU and 2x2 pooling a quarter or less, so such kernels may exceed
+100 %: the share compares with a perfect dense loop, it does not say how busy the multipliers are.
 
 Each layer is a network of its own with the layers that are fused into it. Its backward pass computes the weight
 gradient; behind a layer that has parameters it computes the input gradient, too, and the difference is that one's time.
@@ -177,8 +177,8 @@ def main() -> None:
     best = {unit: max(before[unit], after[unit]) for unit in before}
     peak = best[peak_unit(options.precision)]
     print(
-        f"kernels of arai, {options.precision}, {instruction_set()}, batch {options.batch_size}, {options.threads} threads, "
-        f"{processor_name()}"
+        f"kernels of arai, {options.precision}, {instruction_set()}, batch {options.batch_size}, "
+        f"{options.threads} threads, {processor_name()}"
     )
     print(
         "peak in registers: "

@@ -130,6 +130,10 @@ public:
     int threads() const { return threads_; }
     bool bf16() const { return products_ > 0; }  // operands of products are bf16
     int products() const { return products_; }
+    // Only to measure what equal bits cost: images go one by one (so many at a time) to whichever thread is free, and every
+    // thread sums the weight gradients of those that it got. 0: the fixed groups of images that results depend on.
+    Index arrival_grain() const { return arrival_grain_; }
+    void set_arrival_grain(Index grain) { arrival_grain_ = grain; }
     int parameter_index(int node, const std::string& name) const;
 
     // which: 0 value, 1 gradient, 2 and 3 the optimiser's slots
@@ -180,6 +184,7 @@ private:
     const Kernels& kernels_;
     int threads_;
     int products_;
+    Index arrival_grain_ = 0;
     bool finished_ = false;
     std::vector<Node> nodes_;
     std::vector<Parameter> parameters_;

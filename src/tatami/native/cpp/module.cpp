@@ -198,6 +198,13 @@ NB_MODULE(_kernels, module) {
                          const std::lock_guard guard(e.lock());
                          return e.memory();
                      })
+        .def_prop_rw("arrival_grain", &Engine::arrival_grain,
+                     [](Engine& e, Index grain) {
+                         require(grain >= 0 && grain <= 4096, "images taken at a time are from 0 (fixed groups) to 4096");
+                         const std::lock_guard guard(e.lock());
+                         e.set_arrival_grain(grain);
+                     },
+                     "Only to measure what equal bits cost: images that a free thread takes at a time; 0 keeps fixed groups.")
         .def_prop_rw("update_count", &Engine::update_count,
                      [](Engine& e, Index count) {
                          require(count >= 0, "the count of updates is not negative");

@@ -1,6 +1,7 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -396,23 +397,43 @@ void Plan::forward(int first, int last) {
 
 void Plan::backward(int first, int last) {
     if (first < 0 || last > stage_count()) throw DescriptionError("no such stage");
-    const Index used_chunks = std::min(chunks, batch_);
     for (int s = last - 1; s >= first; --s) {
         const Stage& stage = stages_[static_cast<std::size_t>(s)];
         if (!stage.by_image) {
             if (is_live(stage.operations[0]->node)) stage.operations[0]->backward_batch();
             continue;
         }
-        parallel_for(threads_, used_chunks, 1, [&](Index chunk, int thread) {
-            const Index begin = batch_ * chunk / used_chunks, end = batch_ * (chunk + 1) / used_chunks;
-            for (Index n = end - 1; n >= begin; --n)  // the last one forward is still in the cache
-                for (std::size_t i = stage.operations.size(); i-- > 0;)
-                    if (is_live(stage.operations[i]->node))
-                        stage.operations[i]->backward(n, thread, chunk, n == end - 1);
-        });
+        const Index sums = engine.arrival_grain() > 0 && threads_ <= chunks ? backward_by_arrival(stage.operations)
+                                                                           : backward_by_chunks(stage.operations);
         for (Operation* operation : stage.operations)
-            if (is_live(operation->node)) operation->add_up(used_chunks);
+            if (is_live(operation->node)) operation->add_up(sums);
     }
+}
+
+// Images in fixed groups, each summed in order: the same bits whichever thread takes a group.
+Index Plan::backward_by_chunks(const std::vector<Operation*>& operations) {
+    const Index used_chunks = std::min(chunks, batch_);
+    parallel_for(threads_, used_chunks, 1, [&](Index chunk, int thread) {
+        const Index begin = batch_ * chunk / used_chunks, end = batch_ * (chunk + 1) / used_chunks;
+        for (Index n = end - 1; n >= begin; --n)  // the last one forward is still in the cache
+            for (std::size_t i = operations.size(); i-- > 0;)
+                if (is_live(operations[i]->node)) operations[i]->backward(n, thread, chunk, n == end - 1);
+    });
+    return used_chunks;
+}
+
+// One sum for every thread, of the images that it happens to get.
+Index Plan::backward_by_arrival(const std::vector<Operation*>& operations) {
+    std::vector<Index> sum_of(static_cast<std::size_t>(threads_), -1);
+    std::atomic<Index> sums{0};
+    parallel_for(threads_, batch_, engine.arrival_grain(), [&](Index i, int thread) {
+        Index& sum = sum_of[static_cast<std::size_t>(thread)];
+        const bool first = sum < 0;
+        if (first) sum = sums.fetch_add(1);
+        for (std::size_t at = operations.size(); at-- > 0;)
+            if (is_live(operations[at]->node)) operations[at]->backward(batch_ - 1 - i, thread, sum, first);
+    });
+    return sums.load();
 }
 
 LossResult Plan::loss(const std::int64_t* labels, const float* targets, float weight) {

@@ -117,6 +117,8 @@ private:
     void choose_tensors();
     void build_operations();
     void decide_gradients();
+    Index backward_by_chunks(const std::vector<Operation*>& operations);
+    Index backward_by_arrival(const std::vector<Operation*>& operations);
     void place_tensors();
 
     Index capacity_, batch_ = 0;
