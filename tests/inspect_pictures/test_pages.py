@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from tests.inspect_pictures.browser import visit
+from tests.browser import visit
 
 import tatami
 from tatami.cli.main import main

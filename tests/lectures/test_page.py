@@ -2,12 +2,12 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 from xml.etree import ElementTree
 
 import pytest
+from tests.browser import browser_or_skip
 
 from tatami.lectures.catalogue import CATALOGUE
 from tatami.lectures.page import lecture_page
@@ -97,11 +97,6 @@ def test_one_step_alone_keeps_its_number(lecture):
     assert [aside.get("id") for aside in root.findall(".//aside")] == ["DSP-a", "DSP-f"]
 
 
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return next((path for name in names if (path := shutil.which(name))), None)
-
-
 # Each page in a frame of the width of a phone and of a desktop; what sticks out to the side is reported.
 FRAMES = """<!DOCTYPE html><meta charset="utf-8"/><title>frames</title><body><pre id="found">[]</pre><script>
 const found = [];
@@ -126,9 +121,7 @@ for (const [name, width] of %s) {
 
 
 def test_a_browser_shows_every_page_without_complaint_at_both_widths(lecture, tmp_path):
-    program = browser()
-    if program is None:
-        pytest.skip("no Chromium on this machine; install it to look at the pages in a browser")
+    program = browser_or_skip()
     frames = []
     for name in CATALOGUE:
         for language in LANGUAGES:

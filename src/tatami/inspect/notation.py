@@ -33,7 +33,7 @@ ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 SUPERSCRIPTS = dict(zip("0123456789+-n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", strict=True)) | {"−": "⁻"}
 SUBSCRIPTS = dict(zip("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋", strict=True)) | {"−": "₋"}
 RELATIONS = "=≈←→≤≥<>"
-# A part of a formula with more pieces may end before the next + or -.
+# A part of a formula with more pieces may end before the next operation.
 LONG_PART = 9
 LOOSE = frozenset("+-=<>≤≥≠≈←→∈±×…")
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[0-9]+(?:\.[0-9]+)?|[A-Za-z]+|\s+|.", re.DOTALL)
@@ -241,7 +241,7 @@ def mathml_formula(latex: str) -> str:
 def mathml_parts(latex: str, *, large: bool = False) -> str:
     """Return a formula as several MathML elements, between which a line may end, so that it fits on a phone.
 
-    It is cut before relations, behind spaces, and before a + or - where a part grows long; never inside parentheses.
+    It is cut before relations, behind spaces, and before +, - and · where a part grows long; never inside parentheses.
 
     Args:
         latex: the formula.
@@ -256,7 +256,7 @@ def mathml_parts(latex: str, *, large: bool = False) -> str:
     for part in cut(whole.inside) if whole.kind == "row" else [(whole,)]:
         inside = "".join(mathml_piece(piece) for piece in part)
         # At the beginning of an element a sign would be set as that of a number, without the space around it.
-        if parts and part[0].kind == "operator" and part[0].shown in RELATIONS + "+−":
+        if parts and part[0].kind == "operator" and part[0].shown in RELATIONS + "+−·":
             inside = inside.replace("<mo>", '<mo form="infix">', 1)
         parts.append(f"{opening}{inside if len(part) == 1 else f'<mrow>{inside}</mrow>'}</math>")
     return " ".join(parts)
@@ -269,7 +269,7 @@ def cut(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
     for piece in pieces:
         shown = piece.shown if piece.kind == "operator" else ""
         relation = shown in tuple(RELATIONS)
-        sign = shown in ("+", "−") and len(parts[-1]) > LONG_PART
+        sign = shown in ("+", "−", "·") and len(parts[-1]) > LONG_PART
         if depth == 0 and parts[-1] and (relation or sign):
             parts.append([])
         parts[-1].append(piece)

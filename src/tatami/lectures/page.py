@@ -142,7 +142,9 @@ def signed(mathml: str) -> str:
     >>> signed("<mo>(</mo><mo>−</mo><mn>1</mn>")
     '<mo>(</mo><mo form="prefix">−</mo><mn>1</mn>'
     """
-    mathml = re.sub(r"(<mo>[(=+·,]</mo>)<mo>−</mo>", r'\1<mo form="prefix">−</mo>', mathml)
+    mathml = re.sub(
+        r"(<mo(?: form=\"infix\")?>[(=+·,]</mo>)<mo>−</mo>", r'\1<mo form="prefix">−</mo>', mathml
+    )
     # Browsers drop spaces at the ends of a text inside a formula.
     return mathml.replace("<mtext> ", "<mtext>\u00a0").replace(" </mtext>", "\u00a0</mtext>")
 
@@ -202,7 +204,7 @@ def numbers_html(numbers: Numbers, language: Language) -> str:
 def grid_html(grid: Grid, language: Language) -> str:
     """Return a matrix with its name above."""
     rows = []
-    for i, row in enumerate(grid.array):
+    for i, row in enumerate(grid.shown):
         cells = "".join(
             f'<td class="marked">{numeral(float(value), grid.decimals)}</td>'
             if (i, j) in grid.marked

@@ -184,7 +184,7 @@ def joined(boxes: list[list[str]]) -> Iterator[str]:
 
 def grid_box(grid: Grid, language: Language) -> list[str]:
     """Return a matrix with its name above and, where the lecture prints it, the verdict behind."""
-    cells = [[numeral(float(value), grid.decimals) for value in row] for row in grid.array]
+    cells = [[numeral(float(value), grid.decimals) for value in row] for row in grid.shown]
     width = max(len(cell) for row in cells for cell in row)
     lines = []
     for i, row in enumerate(cells):

@@ -109,6 +109,13 @@ class Grid:
         return values[np.newaxis] if values.ndim == 1 else values
 
     @property
+    def shown(self) -> NDArray[np.float64]:
+        """The matrix as it is shown: what only rounding has left beside a 0 is a 0."""
+        values = self.array
+        rest = 1e-14 * float(np.abs(values).max(initial=0.0))
+        return np.where(np.abs(values) < rest, 0.0, values)
+
+    @property
     def agrees(self) -> bool | None:
         """Whether the lecture's matrix is ours; None where the lecture prints none."""
         return None if self.lecture is None else self.lecture.agrees_with(np.asarray(self.value, np.float64))

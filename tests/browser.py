@@ -5,10 +5,11 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # What the browser asks for on its own account, whatever the page.
 OWN_HOSTS = re.compile(r"^https?://([a-z0-9-]+\.)*(google|googleapis|gvt1|gstatic|chromium)\.(com|org)/")
 
@@ -22,13 +23,19 @@ class Visit:
     requests: list[str]
 
 
-def browser_or_skip():
-    """Return the browser's command, or skip the test."""
+@cache
+def browser():
+    """Return the path of a browser that runs, or None. Some systems have a command that only says where to get one."""
     for name in NAMES:
         path = shutil.which(name)
-        if path:
+        if path and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
             return path
-    pytest.skip("Chromium is not installed; the page is not opened")
+    return None
+
+
+def browser_or_skip():
+    """Return the browser's command, or skip the test."""
+    return browser() or pytest.skip("Chromium is not installed; the page is not opened")
 
 
 def visit(page, folder, width=1280):
