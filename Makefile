@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-sanitize format clean
+.PHONY: help train test test-sanitize test-arm format clean
 
 help:
 	@echo "make train    install into $(VENV) and train on the digits in the package"
 	@echo "make test     install into $(VENV) with the test tools and run every check"
 	@echo "make test-sanitize  run the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer,"
 	@echo "              the thread pool under ThreadSanitizer"
+	@echo "make test-arm the kernels compiled for 64-bit Arm, against plain loops, under an emulator"
 	@echo "make format   let ruff mend the layout of the sources"
 	@echo "make clean    remove $(VENV) and everything that can be made again"
 
@@ -58,6 +59,34 @@ test-sanitize: $(VENV)/.created
 		$(BIN)/python -m pytest --capture=sys -p no:cacheprovider -m 'not slow' tests/native
 	$(CXX) $(RACE_FLAGS) -o $(SANITIZE)/thread_pool_race $(RACE_SOURCES) -pthread
 	$(SANITIZE)/thread_pool_race
+
+# The kernels and the engine compiled for 64-bit Arm (NEON) and compared with plain loops under an emulator: Debian's
+# g++-aarch64-linux-gnu and qemu-user. Where they are missing nothing is checked, and the reason is said.
+ARM_CXX ?= aarch64-linux-gnu-g++
+ARM_RUN ?= qemu-aarch64 -L /usr/aarch64-linux-gnu
+ARM := build/arm
+CPP := src/tatami/native/cpp
+ARM_SOURCES := $(filter-out $(CPP)/module.cpp,$(wildcard $(CPP)/*.cpp))
+ARM_FLAGS := -std=c++20 -O2 -Wall -Wextra -Werror -Wno-psabi -Wno-maybe-uninitialized -Wno-unused-function \
+	-ffp-contract=off -fno-math-errno
+test-arm:
+	@if ! command -v $(ARM_CXX) >/dev/null || ! command -v $(firstword $(ARM_RUN)) >/dev/null; then \
+		echo "skipped: $(ARM_CXX) and $(firstword $(ARM_RUN)) are needed to compile for Arm and to run it here"; \
+	else \
+		$(MAKE) --no-print-directory $(ARM)/kernel_check && $(ARM_RUN) $(ARM)/kernel_check; \
+	fi
+
+$(ARM)/kernel_check: $(ARM_SOURCES:$(CPP)/%.cpp=$(ARM)/%.o) $(ARM)/kernel_check.o
+	$(ARM_CXX) -static -o $@ $^ -pthread
+
+$(ARM)/kernels.o $(ARM)/tile_kernels.o: ARM_FLAGS += -DTATAMI_KERNELS=baseline_kernels -DTATAMI_NAME='"baseline"' \
+	-DTATAMI_TILES=emulated_tiles_baseline -DTATAMI_TILES_EMULATED
+$(ARM)/kernel_check.o: tests/native/kernel_check.cpp $(wildcard $(CPP)/*.hpp)
+	@mkdir -p $(ARM)
+	$(ARM_CXX) $(ARM_FLAGS) -c -o $@ $<
+$(ARM)/%.o: $(CPP)/%.cpp $(wildcard $(CPP)/*.hpp)
+	@mkdir -p $(ARM)
+	$(ARM_CXX) $(ARM_FLAGS) -c -o $@ $<
 
 format: $(VENV)/.created
 	$(PIP) '.[test]'
