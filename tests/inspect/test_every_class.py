@@ -10,6 +10,7 @@ import tatami
 from tatami import Dense, Flatten, Identity, Network, RandomKey, Reshape, SquaredError, build, trace
 from tatami.errors import UnknownNameError
 from tatami.inspect.explain import LAYER_EXPLAINERS, LOSS_EXPLAINERS, OPTIMIZER_EXPLAINERS, LayerExplainer
+from tatami.inspect.explanation import Explanation
 from tatami.layers.base import Layer
 from tatami.losses import Loss
 from tatami.optimizers import Optimizer
@@ -149,6 +150,10 @@ def explanations_of(kept):
 def show_in_every_form(explanation):
     plain = explanation.to_json()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    again = Explanation.from_json(json.loads(json.dumps(plain)))
+    assert again.to_json() == plain
+    assert again.check() == explanation.check()
+    assert again.html(language="ja", one_based=True) == explanation.html(language="ja", one_based=True)
     assert explanation.subject.label() in explanation.text()
     for form in ("text", "markdown", "html"):
         for language in ("en", "ja"):

@@ -372,10 +372,22 @@ class Explanation:
         return as_html(self, Form(**options))
 
     def to_json(self, **options: Any) -> dict[str, Any]:
-        """Return the explanation as plain JSON values, all terms included."""
+        """Return the explanation as plain JSON values, all terms included; `from_json` reads them back."""
         from tatami.inspect.forms import Form, as_json
+        from tatami.inspect.stored import derivation_json
 
-        return as_json(self, Form(**options))
+        return as_json(self, Form(**options)) | {"derivation": derivation_json(self)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Explanation":
+        """Read an explanation back that `to_json` wrote: the same forms, terms and check, but nothing to follow.
+
+        Raises:
+            DataError: it is none, or damaged.
+        """
+        from tatami.inspect.stored import explanation_from_json
+
+        return explanation_from_json(data)
 
     def _repr_html_(self) -> str:
         """Show the explanation in a notebook."""
