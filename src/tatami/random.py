@@ -9,6 +9,7 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 the counter is ours: (block, step, epoch, CRC-32 of the stream's name); the key is the 64-bit seed.
 """
 
+import functools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,19 +41,36 @@ def philox4x32(
     >>> [hex(word[0]) for word in philox4x32((zero, zero, zero, zero), (0, 0))]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    c0, c1, c2, c3 = (words.astype(np.uint64) for words in counter)
-    k0, k1 = key
-    for _ in range(ROUNDS):
-        product0 = MULTIPLIERS[0] * c0
-        product1 = MULTIPLIERS[1] * c2
-        c0, c1, c2, c3 = (
-            (product1 >> HALF) ^ c1 ^ np.uint64(k0),
-            product1 & LOW_WORD,
-            (product0 >> HALF) ^ c3 ^ np.uint64(k1),
-            product0 & LOW_WORD,
-        )
-        k0, k1 = (k0 + KEY_INCREMENTS[0]) & WORD, (k1 + KEY_INCREMENTS[1]) & WORD
-    return c0.astype(np.uint32), c1.astype(np.uint32), c2.astype(np.uint32), c3.astype(np.uint32)
+    shape = np.broadcast(*counter).shape
+    # Both products of a round are one operation of NumPy: c0 and c2 lie together, and so do c1 and c3.
+    even, odd, product = (np.empty((2, *shape), np.uint64) for _ in range(3))
+    even[0], odd[0], even[1], odd[1] = counter
+    crossed = product[::-1]
+    multipliers, round_keys = constants_of(key, len(shape))
+    for round_key in round_keys:
+        np.multiply(even, multipliers, out=product)
+        np.right_shift(crossed, HALF, out=even)
+        even ^= odd
+        even ^= round_key
+        np.bitwise_and(crossed, LOW_WORD, out=odd)
+    words = np.empty((4, *shape), np.uint32)
+    words[::2], words[1::2] = even, odd
+    return words[0], words[1], words[2], words[3]
+
+
+@functools.lru_cache(maxsize=64)
+def constants_of(
+    key: tuple[int, int], rank: int
+) -> tuple[NDArray[np.uint64], tuple[NDArray[np.uint64], ...]]:
+    """Return the multipliers and the key words of every round, to stand against (2, …) words with ``rank`` axes."""
+    pair = (2, *(1,) * rank)
+    rounds = [
+        [(word + turn * step) & WORD for word, step in zip(key, KEY_INCREMENTS, strict=True)]
+        for turn in range(ROUNDS)
+    ]
+    return np.array(MULTIPLIERS, np.uint64).reshape(pair), tuple(
+        np.array(rounds, np.uint64).reshape(-1, *pair)
+    )
 
 
 @dataclass(frozen=True)

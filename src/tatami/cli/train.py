@@ -128,11 +128,10 @@ WITH_RESUME = {
 )  # fmt: skip
 @click.option(
     "--workers",
-    type=int,
-    default=0,
+    default="0",
     show_default=True,
-    metavar="N",
-    help="Threads that make batches ahead of time.",
+    metavar="N|auto[:KIND]",
+    help="How many make batches ahead of time; KIND is threads or processes, chosen for the data without it.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images of a folder that cannot be read; list them.")
 @click.option(
@@ -370,7 +369,7 @@ def chosen_settings(options: dict[str, Any], defaults: Defaults) -> dict[str, An
         "seed": options["seed"],
         "clip": options["clip"],
         "patience": options["patience"],
-        "workers": options["workers"],
+        "workers": workers_of(options["workers"]),
         "watch": options["watch"],
         "diagnosis": not options["no_diagnosis"],
     }
@@ -397,6 +396,8 @@ def go_on(console: Console, dataset: str | None, given: dict[str, Any]) -> tuple
     console.note(describe(splits, task_of_run(path)))
     changeable = ("epochs", "patience", "threads", "workers", "checkpoint_seconds", "checkpoint_steps")
     settings = {name: given[name] for name in changeable if name in given}
+    if "workers" in settings:
+        settings["workers"] = workers_of(settings["workers"])
     run = resume(path, splits, progress=ProgressBar(), **settings)
     return run, splits
 
@@ -405,6 +406,11 @@ def task_of_run(path: Path) -> Task:
     """Return the task of a run, as it was written when the run began; older runs classify."""
     settings = RunFolder.open(path).settings().get("settings", {})
     return Task.from_json(settings["task"]) if "task" in settings else Classify()
+
+
+def workers_of(text: str) -> int | str:
+    """Return the setting of the workers: a number where it is one."""
+    return int(text) if text.isdecimal() else text
 
 
 def option_name(name: str) -> str:

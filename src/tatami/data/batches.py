@@ -7,17 +7,26 @@ sees what the undisturbed one would have seen.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tatami.data.augmentation import Pipeline
 from tatami.data.dataset import Dataset
+from tatami.data.on_demand import OnDemand
 from tatami.data.preprocessing import Preprocessing, Unchanged
-from tatami.data.workers import made_ahead
+from tatami.data.workers import Workers, can_start_processes, made_ahead
 from tatami.errors import DataError, SettingError
 from tatami.random import RandomKey
+
+if TYPE_CHECKING:
+    from tatami.data.working.processes import Team
+
+# Processes take a quarter of a second to start; fewer values in an epoch are made sooner by threads.
+VALUES_WORTH_PROCESSES = 2**20
+# Decoding an image of so many values takes so long that the interpreter's lock is seldom held.
+LARGE_IMAGE = 3 * 128 * 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +73,8 @@ class Batches:
         preprocessing: what is done to the images.
         dtype: the floating type of the network.
         augmentation: how images vary from epoch to epoch; None leaves them as they are.
-        workers: threads that make batches ahead of time; they change nothing but the time.
+        workers: how many make batches ahead of time, and whether they are threads or processes (`Workers`, or what it
+            is read from); they change nothing but the time.
 
     Raises:
         SettingError: a batch size below 1.
@@ -79,10 +89,11 @@ class Batches:
     preprocessing: Preprocessing = field(default_factory=Unchanged)
     dtype: DTypeLike = np.float32
     augmentation: Pipeline | None = None
-    workers: int = 0
+    workers: int | str | Workers = 0
 
     def __post_init__(self) -> None:
-        """Check the batch size."""
+        """Check the batch size and the workers."""
+        Workers.of(self.workers)
         if self.batch_size < 1:
             raise SettingError(f"batch size must be at least 1, got {self.batch_size}")
         if self.batch_size > len(self.dataset):
@@ -111,8 +122,52 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from step ``start`` on; none if the epoch is already complete."""
         self.require_step(start, self.steps)
+        return self.from_team(epoch, start) if self.uses_processes else self.from_threads(epoch, start)
+
+    def from_threads(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Do the work of `epoch` by threads, or by none."""
         order = self.order(epoch)
-        return made_ahead(lambda step: self.piece(order, step, epoch), range(start, self.steps), self.workers)
+        count = Workers.of(self.workers).count
+        return made_ahead(lambda step: self.piece(order, step, epoch), range(start, self.steps), count)
+
+    def from_team(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Do the work of `epoch` by processes that live as long as the epoch."""
+        with self.team() as team:
+            yield from team.epoch(epoch, start)
+
+    @property
+    def uses_processes(self) -> bool:
+        """Whether the workers are processes.
+
+        Left to us, they are where images are varied, or decoded from many small files, and where there is so much of
+        that to do that it is worth starting them; other data, and what another process cannot be told, goes to threads.
+        """
+        from tatami.data.working.descriptions import LARGEST_COPY, copied_bytes, why_not
+
+        workers = Workers.of(self.workers)
+        if workers.count == 0 or workers.kind == "threads":
+            return False
+        if not can_start_processes():
+            if workers.kind == "processes":
+                raise SettingError("workers: processes cannot be started on this system; use threads")
+            return False
+        reason = why_not(self.dataset, self.augmentation, self.preprocessing)
+        if workers.kind == "processes":
+            if reason:
+                raise SettingError(f"workers: {reason}; use threads")
+            return True
+        size = int(np.prod(self.dataset.image_shape))
+        worth_it = len(self.dataset) * size >= VALUES_WORTH_PROCESSES
+        held = self.augmentation is not None or (
+            size < LARGE_IMAGE and isinstance(self.dataset.images, OnDemand)
+        )
+        return reason is None and worth_it and held and copied_bytes(self.dataset) <= LARGEST_COPY
+
+    def team(self) -> "Team":
+        """Start the worker processes, for as many epochs as they are wanted; close them, or use ``with``."""
+        from tatami.data.working.processes import Team
+
+        return Team(self, max(1, Workers.of(self.workers).count))
 
     def require_step(self, step: int, last: int) -> None:
         """Raise unless a step lies within the epoch."""
@@ -122,9 +177,12 @@ class Batches:
             )
 
     def piece(self, order: NDArray[np.int64], step: int, epoch: int) -> Batch:
+        """Make the batch of one step of an order."""
+        return self.made(step, epoch, self.indices(order, step))
+
+    def indices(self, order: NDArray[np.int64], step: int) -> NDArray[np.int64]:
         """Cut one batch out of an order."""
-        indices = order[step * self.batch_size : (step + 1) * self.batch_size]
-        return self.made(step, epoch, indices)
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def made(self, step: int, epoch: int, indices: NDArray[np.int64]) -> Batch:
         """Make the batch of some images: augmented, then preprocessed."""

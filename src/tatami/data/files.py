@@ -8,6 +8,7 @@ memory is taken.
 import csv
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 
 from tatami.data.class_folders import class_folders, files_with, is_folder, visible
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
-from tatami.data.image_files import checked_size, read_pixels, size_and_colour
+from tatami.data.image_files import ImageFile, checked_size, read_pixels, size_and_colour
 from tatami.data.image_folder import common_size, images_below
-from tatami.data.on_demand import DecodedFiles
+from tatami.data.on_demand import DecodedFiles, Decoder
 from tatami.data.sound import read_wav
 from tatami.data.splits import positions_within_class, split_off_test
 from tatami.errors import DataError
@@ -57,7 +58,7 @@ def load_table(
             [paths[number] for number in at],
             shape,
             np.uint8,
-            lambda place: read_pixels(place, channels, spatial),
+            ImageFile(channels, spatial),
         )
         return Dataset(table.stem, cast(NDArray[Any], decode), labels[at], tuple(names), FORMAT)
 
@@ -226,7 +227,16 @@ def load_volumes(folder: str | Path) -> DatasetSplits:
     """
     root = Path(folder).expanduser()
     files = files_by_class(root, (".npy",), folders=True)
-    return in_turn(root, files, read_volume, ImageFormat(maximum=255.0), keep=False)
+    return in_turn(root, files, VolumeFile(), ImageFormat(maximum=255.0), keep=False)
+
+
+@dataclass(frozen=True)
+class VolumeFile(Decoder):
+    """Decodes volumes and folders of frames by `read_volume`."""
+
+    def __call__(self, path: Path) -> NDArray[Any]:
+        """Return (C, D, H, W)."""
+        return read_volume(path)
 
 
 def read_volume(path: Path) -> NDArray[Any]:
@@ -284,15 +294,6 @@ def in_turn(
     order = np.lexsort((labels, positions_within_class(labels)))
     paths = [path for group in files.values() for path in group]
     first = decode(paths[0])
-
-    def checked(path: Path) -> NDArray[Any]:
-        sample = decode(path)
-        if sample.shape != first.shape:
-            raise DataError(
-                f"{path}: has shape {sample.shape}, {paths[0]} has {first.shape}; all must have the same"
-            )
-        return sample
-
-    samples = DecodedFiles([paths[at] for at in order], first.shape, first.dtype, checked)
+    samples = DecodedFiles([paths[at] for at in order], first.shape, first.dtype, decode)
     images = np.asarray(samples) if keep else cast(NDArray[Any], samples)
     return split_off_test(Dataset(root.resolve().name, images, labels[order], tuple(files), sample_format))

@@ -1,6 +1,7 @@
 """Reading images: as they are for a data set, or brought to what a network was trained on."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from tatami.data.dataset import ImageFormat
 from tatami.data.image_formats import LARGEST_PIXELS, Picture, opened
+from tatami.data.on_demand import Decoder
 from tatami.data.pillow import pillow
 from tatami.errors import DataError, SettingError, ShapeError
 
@@ -85,6 +87,23 @@ def upright(image: Picture) -> Picture:
     if orientation == 1:
         return image
     return image.transpose(getattr(pillow("Image").Transpose, UPRIGHT[orientation]))
+
+
+@dataclass(frozen=True)
+class ImageFile(Decoder):
+    """Decodes images by `read_pixels`.
+
+    Attributes:
+        channels: 1 for grey, 3 for red, green, blue.
+        size: (height, width) to resize to; empty to keep it.
+    """
+
+    channels: int
+    size: Sequence[int] = ()
+
+    def __call__(self, path: Path) -> NDArray[np.uint8]:
+        """Return (C, H, W) bytes."""
+        return read_pixels(path, self.channels, (self.size[0], self.size[1]) if self.size else None)
 
 
 def flattened(picture: Picture, path: Path) -> Picture:

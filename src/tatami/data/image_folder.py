@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tatami.data.class_folders import class_folders, files_with, is_folder
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
-from tatami.data.image_files import checked_size, read_pixels, size_and_colour
+from tatami.data.image_files import ImageFile, checked_size, read_pixels, size_and_colour
 from tatami.data.image_formats import OTHER_SUFFIXES, SUFFIXES
 from tatami.data.on_demand import DecodedFiles
 from tatami.data.splits import positions_within_class, split_off_test
@@ -176,9 +176,7 @@ def read_classes(
     order = np.lexsort((labels, positions_within_class(labels)))
     paths = flat(files)
     ordered = [paths[at] for at in order]
-    files_of_images = DecodedFiles(
-        ordered, shape, np.uint8, lambda path: read_pixels(path, shape[0], shape[1:])
-    )
+    files_of_images = DecodedFiles(ordered, shape, np.uint8, ImageFile(shape[0], shape[1:]))
     if on_demand or (on_demand is None and files_of_images.nbytes > LARGEST_KEPT_BYTES):
         return Dataset(
             root.resolve().name, cast(NDArray[Any], files_of_images), labels[order], tuple(files), FORMAT

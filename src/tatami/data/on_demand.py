@@ -6,11 +6,15 @@ names. A data set larger than memory trains in the memory of a few batches.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tatami.description import Described
+from tatami.errors import DataError
 
 # Bytes that are read at a time where all images are looked at in turn.
 CHUNK_BYTES = 2**24
@@ -62,14 +66,26 @@ class OnDemand(ABC):
         return np.asarray(self.read(np.arange(len(self))), dtype=dtype)
 
 
+@dataclass(frozen=True)
+class Decoder(Described, family="decoder", abstract=True):
+    """Base of the ways to decode a file that are data, so that another process can be told of them."""
+
+    def __call__(self, path: Path) -> NDArray[Any]:
+        """Return the image (C, *spatial) of a file."""
+        raise NotImplementedError
+
+
 class DecodedFiles(OnDemand):
-    """Images that a function decodes from their files.
+    """Images that are decoded from their files by a function or a `Decoder`.
 
     Args:
         paths: one file, or folder, for each image.
         shape: (C, *spatial) of an image.
         dtype: of its values.
         decode: reads one.
+
+    Raises:
+        DataError: when an image is read that has another shape.
     """
 
     def __init__(
@@ -89,8 +105,18 @@ class DecodedFiles(OnDemand):
         """Decode some images."""
         images = np.empty((len(at), *self.shape[1:]), self.dtype)
         for image, number in zip(images, at, strict=True):
-            image[...] = self.decode(self.paths[number])
+            image[...] = self.decoded(int(number))
         return images
+
+    def decoded(self, number: int) -> NDArray[Any]:
+        """Decode one image, and check its shape."""
+        path = self.paths[number]
+        image = self.decode(path)
+        if image.shape != self.shape[1:]:
+            raise DataError(
+                f"{path}: has shape {image.shape}, expected {self.shape[1:]}; all must have the same"
+            )
+        return image
 
 
 class Selected(OnDemand):

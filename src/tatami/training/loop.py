@@ -150,18 +150,21 @@ class Trainer:
 
     def train(self, stop: StopRequest) -> None:
         """Train epoch by epoch until the end, or until a stop is asked for."""
-        self.clock = time.perf_counter()
-        while not self.finished:
-            with contextlib.closing(self.plan.rest_of_epoch(self.position)) as steps:  # ends the workers
-                for planned in steps:
-                    self.step(planned)
-                    self.save_when_due()
-                    if stop:
-                        self.interrupt(stop)
-            self.finish_epoch()
-            self.save_when_due()
-            if stop and not self.finished:
-                self.interrupt(stop)
+        if self.finished:
+            return
+        with self.plan.at_work():
+            self.clock = time.perf_counter()
+            while not self.finished:
+                with contextlib.closing(self.plan.rest_of_epoch(self.position)) as steps:  # ends the workers
+                    for planned in steps:
+                        self.step(planned)
+                        self.save_when_due()
+                        if stop:
+                            self.interrupt(stop)
+                self.finish_epoch()
+                self.save_when_due()
+                if stop and not self.finished:
+                    self.interrupt(stop)
 
     def start(self, checkpoint: Checkpoint) -> TrainingSession:
         """Start a session from a checkpoint."""

@@ -1,7 +1,7 @@
 """What every step of a run works on: a pure function of the settings and the position in the run."""
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data import Batches, Dataset, Preprocessing
+from tatami.data.working.processes import Team
 from tatami.random import RandomKey
 from tatami.training.checkpoint import Position
 from tatami.training.settings import TrainingSettings
@@ -65,6 +66,19 @@ class Plan:
             workers=settings.workers,
         )
         self.total_steps = self.batches.steps * settings.epochs
+        self.team: Team | None = None
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep worker processes, if there are to be any, from epoch to epoch; they end with the ``with`` statement."""
+        if not self.batches.uses_processes:
+            yield
+            return
+        with self.batches.team() as self.team:
+            try:
+                yield
+            finally:
+                self.team = None
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0 over the whole run."""
@@ -74,7 +88,8 @@ class Plan:
     def rest_of_epoch(self, position: Position) -> Generator[PlannedStep, None, None]:
         """Yield the steps from a position to the end of its epoch; none if only the end itself is missing."""
         step = position.step
-        batches = self.batches.epoch(position.epoch, start=position.batch)
+        source = self.batches if self.team is None else self.team
+        batches = source.epoch(position.epoch, start=position.batch)
         with ExitStack() as ends:
             if isinstance(batches, Generator):  # made by workers, who end when it is closed
                 ends.callback(batches.close)

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from tatami.data.augmentation import Pipeline
+from tatami.data.workers import Workers
 from tatami.description import Described
 from tatami.errors import CheckpointError, SettingError, TatamiError
 from tatami.geometry import is_whole
@@ -16,7 +17,6 @@ from tatami.schedules import ConstantRate, Schedule
 from tatami.training.tasks import Classify, Task
 
 LARGEST_EPOCHS = 2**32 - 1
-MOST_WORKERS = 256
 LATER_SETTINGS: Mapping[str, Any] = {
     "augmentation": None,
     "workers": 0,
@@ -45,7 +45,8 @@ class TrainingSettings:
         precision: 'f32', 'f64' or what else the backend offers.
         threads: threads of a backend that has its own; None leaves it to the backend.
         augmentation: how training images vary from epoch to epoch; None leaves them as they are.
-        workers: threads that make batches ahead of time; any number gives the same bits.
+        workers: how many make batches ahead of time: a number, or 'auto', alone or with the kind as in '4:processes'
+            (`tatami.data.workers.Workers`); any number and kind give the same bits.
         task: what the network is trained for.
         checkpoint_seconds: save at least so often.
         checkpoint_steps: save after so many steps as well, or None.
@@ -70,7 +71,7 @@ class TrainingSettings:
     precision: str = "f32"
     threads: int | None = None
     augmentation: Pipeline | None = None
-    workers: int = 0
+    workers: int | str = 0
     task: Task = field(default_factory=Classify)
     checkpoint_seconds: float = 30.0
     checkpoint_steps: int | None = None
@@ -87,7 +88,7 @@ class TrainingSettings:
         require_whole("epochs", self.epochs, 1, LARGEST_EPOCHS)
         require_whole("batch size", self.batch_size, 1, LARGEST_EPOCHS)
         require_whole("seed", self.seed, 0, 2**64 - 1)
-        require_whole("workers", self.workers, 0, MOST_WORKERS)
+        Workers.of(self.workers)
         for name, value in (
             ("patience", self.patience),
             ("threads", self.threads),
