@@ -414,5 +414,12 @@ def test_shared_memory_has_no_name_and_grows():
     memory.close()
     memory.close()
     assert kept.tolist() == [1, 2]
-    with pytest.raises(DataError, match="bytes of shared memory cannot be had"):
-        SharedMemory.create(2**62)
+
+
+def test_a_lack_of_shared_memory_is_said(monkeypatch):
+    def full(descriptor, size):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.ftruncate", full)
+    with pytest.raises(DataError, match=r"1,000 bytes of shared memory cannot be had \(No space left"):
+        SharedMemory.create(1000)

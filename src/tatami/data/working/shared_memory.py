@@ -41,7 +41,11 @@ class SharedMemory:
         else:
             with tempfile.TemporaryFile(prefix="tatami-data-") as file:
                 memory = cls(os.dup(file.fileno()))
-        memory.resize(size)
+        try:
+            memory.resize(size)
+        except DataError:
+            memory.close()
+            raise
         return memory
 
     @classmethod
@@ -69,9 +73,6 @@ class SharedMemory:
         """
         try:
             os.ftruncate(self.descriptor, size)
-            if size and hasattr(os, "posix_fallocate"):
-                # Without it a lack of memory would end the process when the bytes are first written.
-                os.posix_fallocate(self.descriptor, 0, size)
         except OSError as error:
             raise DataError(
                 f"worker processes: {size:,} bytes of shared memory cannot be had ({error.strerror or error}); use "
