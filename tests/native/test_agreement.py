@@ -157,6 +157,28 @@ def test_convolutions(isa: str, network: Network, batch: int) -> None:
     compare(network, isa, batch)
 
 
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(
+    channels=st.sampled_from((4, 8, 15, 16, 17, 33)),
+    size=st.tuples(st.integers(3, 12), st.integers(3, 22)),
+    stride=st.sampled_from((1, 2, (1, 2), (2, 1))),
+    padding=st.integers(0, 2),
+    batch=st.integers(1, 4),
+)
+def test_depthwise_windows_of_3x3(
+    isa: str, channels: int, size: tuple[int, int], stride: int | tuple[int, int], padding: int, batch: int
+) -> None:
+    """Rows of any length around the tile of four pixels, forwards, backwards and with the taps a stride leaves over."""
+    network = Sequential(
+        layers.Convolution(channels, 1),
+        layers.Convolution(channels, 3, stride=stride, padding=padding, groups=channels),
+        layers.ReLU(),
+        input_shape=(2, *size),
+    )
+    compare(network, isa, batch, exact=True)
+
+
 @st.composite
 def pooled_stacks(draw: st.DrawFn) -> Network:
     """Draw what the fused, sparse and Winograd kernels are for: 3×3 convolutions with stride 1, ReLU and pooling.

@@ -9,7 +9,10 @@
 //
 // A convolution whose only window is the whole input is the same thing and runs here, too.
 //
-// The last one needs the weights with features side by side: a transposed copy, renewed after every update.
+// The last one needs the weights with features side by side: a transposed copy, renewed after every update. Both gradients
+// are independent of each other and shared out together. A training step without a limit on the gradients' norm moves a tile
+// of weights as soon as its gradient is complete, while both are still in the first-level cache; nothing reads the weights
+// themselves any more in that step.
 //
 // With bf16 (`pairs`) the operands are copied into the words that pairs.hpp describes: images with their features, or units,
 // in pairs; weights with their rows in pairs; and for the weight gradient two images in each word.
@@ -160,8 +163,18 @@ public:
             });
         }
         if (pairs) pack_gradients(dy);
-        weight_gradient(dy);
-        if (wants_input_gradient) input_gradient(dy);
+        const Index image_blocks = (plan.batch() + images - 1) / images;
+        const Index inputs = wants_input_gradient ? image_blocks * static_cast<Index>(columns_of_dx.size()) : 0;
+        const Index tiles = static_cast<Index>(blocks.size() * plan.panels(dense).size());
+        parallel_for(plan.running_threads(), inputs + tiles + (bias ? 1 : 0), 1, [&](Index i, int) {
+            if (i < inputs)
+                input_gradient(dy, columns_of_dx[static_cast<std::size_t>(i / image_blocks)], i % image_blocks * images);
+            else if (i < inputs + tiles)
+                weight_gradient(dy, i - inputs);
+            else
+                bias_gradient(dy);
+        });
+        if (plan.update()) plan.mark_updated(dense);
     }
 
 private:
@@ -259,55 +272,52 @@ private:
         });
     }
 
-    void weight_gradient(const Tensor& dy) {
+    // One block of features × one panel of units, and their step.
+    void weight_gradient(const Tensor& dy, Index tile) {
         const Tensor& x = plan.value(input);
         const auto& panels = plan.panels(dense);
-        const Index count = static_cast<Index>(blocks.size());
-        parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
-            const Block& block = blocks[static_cast<std::size_t>(i)];
-            WeightGradient job{};
-            const float* const dy_origin = (pairs ? plan.arena() + gradient_pairs : plan.image(dy, 0, 0)) + dy.origin;
-            job.input = (pairs ? plan.arena() + image_pairs : plan.image(x, 0, 0)) + block.offset;
-            job.input_stride = x.image;
-            job.dy_stride = dy.image;
-            job.pixels = pairs ? (plan.batch() + 1) / 2 : plan.batch();
-            job.lines = 1;
-            job.rows = block.rows;
-            for (const Panel& panel : panels) {
-                job.dy = dy_origin + panel.first;
-                job.vectors = panel.vectors;
-                job.columns = static_cast<int>(panel.columns);
-                job.dweight = plan.weights(dense, 1, "weight") + panel.weight + block.row * panel.vectors * lanes;
-                (pairs ? plan.kernels.weight_gradient_of_pairs : plan.kernels.weight_gradient)(job);
-            }
-        });
-        if (bias)
-            plan.kernels.column_sums(plan.image(dy, 0, 0) + dy.origin, dy.image, 0, plan.batch(), 1, dy.stride,
-                                     plan.weights(dense, 1, "bias"), false);
+        const Block& block = blocks[static_cast<std::size_t>(tile) / panels.size()];
+        const Panel& panel = panels[static_cast<std::size_t>(tile) % panels.size()];
+        const Index width = panel.vectors * lanes, at = panel.weight + block.row * width;
+        WeightGradient job{};
+        job.input = (pairs ? plan.arena() + image_pairs : plan.image(x, 0, 0)) + block.offset;
+        job.input_stride = x.image;
+        job.dy = (pairs ? plan.arena() + gradient_pairs : plan.image(dy, 0, 0)) + dy.origin + panel.first;
+        job.dy_stride = dy.image;
+        job.pixels = pairs ? (plan.batch() + 1) / 2 : plan.batch();
+        job.lines = 1;
+        job.rows = block.rows;
+        job.vectors = panel.vectors;
+        job.columns = static_cast<int>(panel.columns);
+        job.dweight = plan.weights(dense, 1, "weight") + at;
+        (pairs ? plan.kernels.weight_gradient_of_pairs : plan.kernels.weight_gradient)(job);
+        if (plan.update()) plan.engine.update_piece(*plan.update(), plan.parameter(dense, 0), at, block.rows * width);
     }
 
-    void input_gradient(const Tensor& dy) {
+    void bias_gradient(const Tensor& dy) {
+        plan.kernels.column_sums(plan.image(dy, 0, 0) + dy.origin, dy.image, 0, plan.batch(), 1, dy.stride,
+                                 plan.weights(dense, 1, "bias"), false);
+        const Parameter& parameter = plan.parameter(dense, 1);
+        if (plan.update()) plan.engine.update_piece(*plan.update(), parameter, 0, parameter.padded);
+    }
+
+    // Some images × one panel of features.
+    void input_gradient(const Tensor& dy, const Column& column, Index n) {
         const Tensor& dx = plan.gradient(input);
         const Segment all_units{0, pairs ? unit_words : units};
-        const Index row_blocks = (plan.batch() + images - 1) / images;
-        const Index count = row_blocks * static_cast<Index>(columns_of_dx.size());
-        parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
-            const Column& column = columns_of_dx[static_cast<std::size_t>(i / row_blocks)];
-            const Index n = i % row_blocks * images;
-            CorrelateRow row{};
-            row.input = pairs ? plan.arena() + unit_pairs + n * unit_stride : plan.image(dy, n, 0) + dy.origin;
-            row.input_stride = pairs ? unit_stride : dy.image;
-            row.segments = &all_units;
-            row.segment_count = 1;
-            row.weight = plan.arena() + (pairs ? transposed_pairs + column.words : transposed + column.weight);
-            row.output = plan.image(dx, n, 0) + column.offset;
-            row.output_stride = dx.image;
-            row.pixels = std::min(images, plan.batch() - n);
-            row.vectors = column.vectors;
-            row.columns = column.vectors * lanes;
-            row.accumulate = accumulate_input;
-            (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
-        });
+        CorrelateRow row{};
+        row.input = pairs ? plan.arena() + unit_pairs + n * unit_stride : plan.image(dy, n, 0) + dy.origin;
+        row.input_stride = pairs ? unit_stride : dy.image;
+        row.segments = &all_units;
+        row.segment_count = 1;
+        row.weight = plan.arena() + (pairs ? transposed_pairs + column.words : transposed + column.weight);
+        row.output = plan.image(dx, n, 0) + column.offset;
+        row.output_stride = dx.image;
+        row.pixels = std::min(images, plan.batch() - n);
+        row.vectors = column.vectors;
+        row.columns = column.vectors * lanes;
+        row.accumulate = accumulate_input;
+        (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
     }
 
     static constexpr Index images = 28;       // of one tile of work: two register tiles

@@ -391,58 +391,81 @@ Plan& Engine::plan(Mode mode, Index batch) {
     return *slot;
 }
 
-void Engine::update_parameters(double rate) {
-    const int threads = threads_to_use(threads_);
-    constexpr Index block = 4096;
-    struct Piece {
-        Index offset, count;
-        bool decays;
-    };
-    std::vector<Piece> pieces;
-    for (const Parameter& p : parameters_)  // a layer without bias has one of 0 elements, which stays zero
-        for (Index at = 0; at < (p.count > 0 && p.trained ? p.padded : 0); at += block)
-            pieces.push_back({p.offset + at, std::min(block, p.padded - at), p.decays});
-    const Index count = static_cast<Index>(pieces.size());
-    float* const gradient = values_[1].get();
-    double scale = 1.0;
-    if (optimizer_.largest_norm > 0) {
-        std::vector<double> sums(pieces.size());
-        parallel_for(threads, count, 1, [&](Index i, int) {
-            double sum = 0;
-            const Piece& piece = pieces[static_cast<std::size_t>(i)];
-            for (Index j = 0; j < piece.count; ++j) {
-                const double g = gradient[piece.offset + j];
-                sum += g * g;
-            }
-            sums[static_cast<std::size_t>(i)] = sum;
-        });
-        double total = 0;
-        for (double sum : sums) total += sum;
-        const double norm = std::sqrt(total);
-        if (norm > optimizer_.largest_norm) scale = optimizer_.largest_norm / norm;
-    }
+Update Engine::next_update(double rate) {
     ++update_count_;
-    Update job{};
-    job.rule = optimizer_.rule;
-    job.rate = static_cast<float>(rate);
-    job.scale = static_cast<float>(scale);
-    job.momentum = static_cast<float>(optimizer_.momentum);
-    job.beta2 = static_cast<float>(optimizer_.beta2);
-    job.rest1 = static_cast<float>(1.0 - optimizer_.momentum);
-    job.rest2 = static_cast<float>(1.0 - optimizer_.beta2);
-    job.epsilon = static_cast<float>(optimizer_.epsilon);
-    job.correction1 = static_cast<float>(1.0 - std::pow(optimizer_.momentum, static_cast<double>(update_count_)));
-    job.correction2 = static_cast<float>(1.0 - std::pow(optimizer_.beta2, static_cast<double>(update_count_)));
-    parallel_for(threads, count, 1, [&](Index i, int) {
+    Update step{};
+    step.rule = optimizer_.rule;
+    step.rate = static_cast<float>(rate);
+    step.scale = 1.0f;
+    step.momentum = static_cast<float>(optimizer_.momentum);
+    step.beta2 = static_cast<float>(optimizer_.beta2);
+    step.rest1 = static_cast<float>(1.0 - optimizer_.momentum);
+    step.rest2 = static_cast<float>(1.0 - optimizer_.beta2);
+    step.epsilon = static_cast<float>(optimizer_.epsilon);
+    step.correction1 = static_cast<float>(1.0 - std::pow(optimizer_.momentum, static_cast<double>(update_count_)));
+    step.correction2 = static_cast<float>(1.0 - std::pow(optimizer_.beta2, static_cast<double>(update_count_)));
+    return step;
+}
+
+void Engine::update_piece(const Update& step, const Parameter& parameter, Index first, Index count) const {
+    const Index at = parameter.offset + first;
+    Update own = step;
+    own.decay = parameter.decays ? static_cast<float>(optimizer_.decay) : 0.0f;
+    own.weight = values_[0].get() + at;
+    own.gradient = values_[1].get() + at;
+    own.first = values_[2] ? values_[2].get() + at : nullptr;
+    own.second = values_[3] ? values_[3].get() + at : nullptr;
+    own.count = count;
+    kernels_.update(own);
+}
+
+namespace {
+
+struct Piece {
+    const Parameter* parameter;
+    Index first, count;
+};
+
+// What an optimiser moves, in pieces of one size; a layer without bias has one of 0 elements, which stays zero.
+template <typename Wanted>
+std::vector<Piece> pieces_of(const std::vector<Parameter>& parameters, Wanted wanted) {
+    constexpr Index block = 4096;
+    std::vector<Piece> pieces;
+    for (const Parameter& p : parameters)
+        for (Index at = 0; at < (p.count > 0 && p.trained && wanted(p) ? p.padded : 0); at += block)
+            pieces.push_back({&p, at, std::min(block, p.padded - at)});
+    return pieces;
+}
+
+}  // namespace
+
+double Engine::gradient_scale() {
+    if (optimizer_.largest_norm <= 0) return 1.0;
+    const std::vector<Piece> pieces = pieces_of(parameters_, [](const Parameter&) { return true; });
+    const float* const gradient = values_[1].get();
+    std::vector<double> sums(pieces.size());
+    parallel_for(threads_to_use(threads_), static_cast<Index>(pieces.size()), 1, [&](Index i, int) {
         const Piece& piece = pieces[static_cast<std::size_t>(i)];
-        Update own = job;
-        own.decay = piece.decays ? static_cast<float>(optimizer_.decay) : 0.0f;
-        own.weight = values_[0].get() + piece.offset;
-        own.gradient = gradient + piece.offset;
-        own.first = values_[2] ? values_[2].get() + piece.offset : nullptr;
-        own.second = values_[3] ? values_[3].get() + piece.offset : nullptr;
-        own.count = piece.count;
-        kernels_.update(own);
+        double sum = 0;
+        for (Index j = 0; j < piece.count; ++j) {
+            const double g = gradient[piece.parameter->offset + piece.first + j];
+            sum += g * g;
+        }
+        sums[static_cast<std::size_t>(i)] = sum;
+    });
+    double total = 0;
+    for (double sum : sums) total += sum;
+    const double norm = std::sqrt(total);
+    return norm > optimizer_.largest_norm ? optimizer_.largest_norm / norm : 1.0;
+}
+
+// Moves all parameters but those that a plan has moved already.
+void Engine::update_parameters(const Update& step, const Plan* done) {
+    const std::vector<Piece> pieces =
+        pieces_of(parameters_, [&](const Parameter& p) { return done == nullptr || !done->is_updated(p.node); });
+    parallel_for(threads_to_use(threads_), static_cast<Index>(pieces.size()), 1, [&](Index i, int) {
+        const Piece& piece = pieces[static_cast<std::size_t>(i)];
+        update_piece(step, *piece.parameter, piece.first, piece.count);
     });
     ++version_;
 }
@@ -460,8 +483,18 @@ LossResult Engine::train_step(const float* x, Index batch, const std::int64_t* l
     run_forward(0, current_->stage_count());
     const LossResult result = run_loss(labels, targets, loss_weight);
     if (output) read_value(static_cast<int>(nodes_.size()) - 1, output);
-    run_backward(0, current_->stage_count());
-    if (update) update_parameters(rate);
+    if (!update) {
+        run_backward(0, current_->stage_count());
+    } else if (optimizer_.largest_norm > 0) {
+        run_backward(0, current_->stage_count());
+        run_update(rate);
+    } else {  // no number depends on all gradients: weights may move as soon as theirs is there
+        const Update step = next_update(rate);
+        current_->set_update(&step);
+        run_backward(0, current_->stage_count());
+        update_parameters(step, current_);
+        current_->set_update(nullptr);
+    }
     current_->forget_input();
     return result;
 }
@@ -503,7 +536,9 @@ void Engine::run_backward(int first, int last) {
 void Engine::run_update(double rate) {
     require(finished_, "the network is not finished");
     require(values_[1] != nullptr, "there are no gradients yet");
-    update_parameters(rate);
+    Update step = next_update(rate);
+    step.scale = static_cast<float>(gradient_scale());
+    update_parameters(step, nullptr);
 }
 
 void Engine::read_value(int node, float* to) const {

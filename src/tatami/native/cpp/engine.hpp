@@ -167,6 +167,9 @@ public:
     Index memory() const;
     std::vector<std::string> describe(Mode mode, Index batch);
 
+    // Moves `count` floats of one parameter, from `first` on, by their gradients; see update.hpp.
+    void update_piece(const Update& step, const Parameter& parameter, Index first, Index count) const;
+
     std::mutex& lock() { return lock_; }
 
 private:
@@ -179,7 +182,9 @@ private:
     template <typename Visit>
     void for_each_element(const Parameter& parameter, Visit visit) const;
     Plan& plan(Mode mode, Index batch);
-    void update_parameters(double rate);
+    Update next_update(double rate);
+    double gradient_scale();  // below 1 where the gradients' norm is limited and exceeded
+    void update_parameters(const Update& step, const Plan* done);
 
     const Kernels& kernels_;
     int threads_;

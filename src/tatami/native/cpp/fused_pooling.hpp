@@ -15,12 +15,6 @@ using tatami::Index;
 using tatami::PoolPair;
 
 constexpr std::int32_t inactive = 4;
-typedef std::uint8_t Bytes __attribute__((vector_size(lanes)));
-
-TATAMI_INLINE void store_codes(std::uint8_t* to, Integers code) {
-    const Bytes bytes = __builtin_convertvector(code, Bytes);
-    std::memcpy(to, &bytes, sizeof bytes);
-}
 
 // The maximum of four vectors, and into `code` which it was.
 TATAMI_INLINE Vector maximum_of_four(Vector a, Vector b, Vector c, Vector d, Integers& code) {
@@ -45,21 +39,15 @@ void pool_pair(const PoolPair& job) {
             const Vector best =
                 maximum_of_four(load(upper), load(upper + job.stride), load(lower), load(lower + job.stride), code);
             store(job.output + p * job.output_stride + c, best);
-            if (job.code) store_codes(job.code + p * job.output_stride + c, code);
+            if (job.code) store_bytes(job.code + p * job.output_stride + c, code);
         }
-}
-
-TATAMI_INLINE Integers load_codes(const std::uint8_t* from) {
-    Bytes bytes;
-    std::memcpy(&bytes, from, sizeof bytes);
-    return __builtin_convertvector(bytes, Integers);
 }
 
 void unpool_pair(const tatami::UnpoolPair& job) {
     for (Index p = 0; p < job.pixels; ++p)
         for (Index c = 0; c < job.channels; c += lanes) {
             const Vector dy = load(job.dy + p * job.dy_stride + c);
-            const Integers code = load_codes(job.code + p * job.code_stride + c);
+            const Integers code = load_bytes(job.code + p * job.code_stride + c);
             float* const upper = job.upper + 2 * p * job.stride + c;
             float* const lower = job.lower ? job.lower + 2 * p * job.stride + c : nullptr;
             store(upper, code == Integers{} ? dy : zero());

@@ -103,6 +103,15 @@ public:
     // Running statistics have moved: other plans have to look again; this one reads them nowhere else.
     void statistics_changed() { packed_version_ = ++engine.version_; }
     int running_threads() const { return threads_; }
+    // In a training step that may move weights while it runs: how; null otherwise. An operation that has moved all parameters
+    // of a node says so.
+    const Update* update() const { return update_; }
+    void set_update(const Update* update) {
+        update_ = update;
+        updated_.assign(engine.nodes().size(), false);
+    }
+    void mark_updated(int node) { updated_[static_cast<std::size_t>(node)] = true; }
+    bool is_updated(int node) const { return update_ != nullptr && updated_[static_cast<std::size_t>(node)]; }
     bool trains() const { return mode != Mode::predict; }
     bool is_live(int node) const { return live_[static_cast<std::size_t>(node)]; }
 
@@ -120,6 +129,7 @@ private:
     Index backward_by_chunks(const std::vector<Operation*>& operations);
     Index backward_by_arrival(const std::vector<Operation*>& operations);
     void place_tensors();
+    void fetch_ahead(const Tensor& tensor, Index n) const;
 
     Index capacity_, batch_ = 0;
     int slots_, threads_;
@@ -145,6 +155,8 @@ private:
     const float* input_ = nullptr;
     RandomKey key_;
     bool training_ = false;
+    const Update* update_ = nullptr;
+    std::vector<bool> updated_;
     Index packed_version_ = 0;
 
     friend class Operation;

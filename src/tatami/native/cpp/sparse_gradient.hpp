@@ -145,9 +145,10 @@ void sparse_weight_gradient(const SparseWeightGradient& job) {
     }
 }
 
-template <int taps, int vectors>
+template <int taps, int vectors, bool with_bias>
 void masked_tile(const MaskedWeightGradient& job, Index first_tap) {
-    Vector sum[taps][vectors];
+    Vector sum[taps][vectors], bias[vectors];
+    for (int v = 0; v < vectors; ++v) bias[v] = with_bias && job.accumulate ? load(job.dbias + v * lanes) : zero();
     float* const to = job.dweight + first_tap * vectors * lanes;
 #pragma GCC unroll 9
     for (int t = 0; t < taps; ++t)
@@ -164,7 +165,8 @@ void masked_tile(const MaskedWeightGradient& job, Index first_tap) {
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; ++v) {
                 given[v] = load(dy + v * lanes);
-                codes[v] = load_codes(code + v * lanes);
+                codes[v] = load_bytes(code + v * lanes);
+                if constexpr (with_bias) bias[v] += codes[v] < Integers{} + inactive ? given[v] : zero();
             }
             const float* const corner = job.input + 2 * h * job.input_line + 2 * w * job.input_stride;
             for (int position = 0; position < 4; ++position) {
@@ -182,14 +184,18 @@ void masked_tile(const MaskedWeightGradient& job, Index first_tap) {
     for (int t = 0; t < taps; ++t)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) store(to + (t * vectors + v) * lanes, sum[t][v]);
+    for (int v = 0; v < vectors; ++v)
+        if constexpr (with_bias) store(job.dbias + v * lanes, bias[v]);
 }
 
+// The first tile sums the bias's gradient, too.
 template <int taps>
 void masked_taps(const MaskedWeightGradient& job, Index first_tap) {
+    const bool with_bias = job.dbias != nullptr && first_tap == 0;
     if (job.vectors == 2)
-        masked_tile<taps, 2>(job, first_tap);
+        with_bias ? masked_tile<taps, 2, true>(job, first_tap) : masked_tile<taps, 2, false>(job, first_tap);
     else
-        masked_tile<taps, 1>(job, first_tap);
+        with_bias ? masked_tile<taps, 1, true>(job, first_tap) : masked_tile<taps, 1, false>(job, first_tap);
 }
 
 void masked_weight_gradient(const MaskedWeightGradient& job) {
@@ -212,30 +218,15 @@ void masked_weight_gradient(const MaskedWeightGradient& job) {
         }
         t += count;
     }
-    if (!job.dbias) return;
-    for (int v = 0; v < job.vectors; ++v) {
-        Vector sum = job.accumulate ? load(job.dbias + v * lanes) : zero();
-        for (Index h = 0; h < job.pooled_height; ++h)
-            for (Index w = 0; w < job.pooled_width; ++w) {
-                const Integers code = load_codes(job.code + (h * job.pooled_width + w) * job.code_stride + v * lanes);
-                sum += code != Integers{} + inactive ? load(job.dy + h * job.dy_line + w * job.dy_stride + v * lanes) : zero();
-            }
-        store(job.dbias + v * lanes, sum);
-    }
 }
 
 constexpr int word_filters = 32;  // filters of one mask
 
 // The filters from `first` on whose winner stands at each of the four positions.
 TATAMI_INLINE void winners(const std::uint8_t* code, Index count, std::uint32_t found[4]) {
-    found[0] = found[1] = found[2] = found[3] = 0;
-    for (Index k = 0; k < count; k += lanes) {
-        const Integers codes = load_codes(code + k);
-        for (int position = 0; position < 4; ++position)
-            found[position] |= bits_of(codes == Integers{} + position) << k;
-    }
-    if (count < word_filters)
-        for (int position = 0; position < 4; ++position) found[position] &= (1u << count) - 1u;
+    const std::uint32_t wanted = count < word_filters ? (1u << count) - 1u : ~0u;
+    for (int position = 0; position < 4; ++position)
+        found[position] = equal_bytes(code, static_cast<std::uint8_t>(position)) & wanted;
 }
 
 // window(row, column) += g · weight for every filter in the mask, the 3×3 taps at (top, left) of a window of `width` columns.

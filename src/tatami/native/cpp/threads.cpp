@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -18,8 +19,10 @@ namespace tatami {
 namespace {
 
 constexpr int most_threads = 256;
-constexpr int spins = 2000;    // a few microseconds of looking again at once
-constexpr int yields = 100;    // then some hundred more, others first; then sleep
+constexpr int spins = 2000;  // some ten microseconds of looking again at once
+// Then others first, but awake: a processor without work is halted, and on a virtual machine waking it takes longer than a
+// small network's whole layer. Between two training steps Python needs about a tenth of this; after it a thread sleeps.
+constexpr std::chrono::microseconds patience{1000};
 
 void relax() {
 #if defined(__x86_64__)
@@ -84,10 +87,15 @@ private:
     void serve(int thread, std::uint32_t seen) {
         while (true) {
             std::uint32_t now = generation_.load();
+            std::chrono::steady_clock::time_point end;
             for (int tries = 0; now == seen; now = generation_.load(), ++tries) {
-                if (tries < spins)
+                if (tries < spins) {
                     relax();
-                else if (tries < spins + yields)
+                    continue;
+                }
+                const auto time = std::chrono::steady_clock::now();
+                if (tries == spins) end = time + patience;
+                if (time < end)
                     std::this_thread::yield();
                 else
                     generation_.wait(seen);

@@ -139,8 +139,9 @@ void finish_pooled_line(const TileCorrelation& job, const float* upper, const fl
                                                 relu(load(below + stride) + b), won);
             store_up_to(output + p * job.output_pixel + c, best, count);
             if (code == nullptr) continue;
-            const Bytes bytes = __builtin_convertvector(won, Bytes);
-            std::memcpy(code + p * job.code_pixel + c, &bytes, static_cast<std::size_t>(count));
+            std::uint8_t bytes[lanes];
+            store_bytes(bytes, won);
+            std::memcpy(code + p * job.code_pixel + c, bytes, static_cast<std::size_t>(count));
         }
 }
 

@@ -136,6 +136,52 @@ TATAMI_INLINE std::uint32_t bits_of(Integers mask) {
 #endif
 }
 
+// Bytes to integers and back, one for each lane, and where 32 bytes equal a number: bit i for byte i. Compilers take a
+// generic conversion of bytes apart into single ones, so the processor's own is named.
+typedef std::uint8_t Bytes __attribute__((vector_size(lanes)));
+
+TATAMI_INLINE Integers load_bytes(const std::uint8_t* from) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Integers>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+    return reinterpret_cast<Integers>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+    Bytes bytes;
+    std::memcpy(&bytes, from, sizeof bytes);
+    return __builtin_convertvector(bytes, Integers);
+#endif
+}
+
+TATAMI_INLINE void store_bytes(std::uint8_t* to, Integers values) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(values)));
+#elif defined(__AVX2__)
+    const __m256i all = reinterpret_cast<__m256i>(values);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
+#else
+    const Bytes bytes = __builtin_convertvector(values, Bytes);
+    std::memcpy(to, &bytes, sizeof bytes);
+#endif
+}
+
+TATAMI_INLINE std::uint32_t equal_bytes(const std::uint8_t* from, std::uint8_t value) {
+#if defined(__AVX2__)
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(static_cast<char>(value)))));
+#elif defined(__SSE2__)
+    const __m128i wanted = _mm_set1_epi8(static_cast<char>(value));
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 16));
+    return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(low, wanted))) |
+           static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(high, wanted))) << 16;
+#else
+    std::uint32_t bits = 0;
+    for (int i = 0; i < 32; ++i) bits |= (from[i] == value ? 1u : 0u) << i;
+    return bits;
+#endif
+}
+
 // e^x to about 1e-7 relative: x = n·ln 2 + r with |r| <= ln 2 / 2, a polynomial in r (Cephes, Moshier 1989), times 2^n.
 TATAMI_INLINE Vector exponential(Vector x) {
     const Vector highest = broadcast(88.37f), lowest = broadcast(-87.33f);

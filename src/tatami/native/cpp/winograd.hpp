@@ -75,7 +75,7 @@ void store_tile(const Winograd& job, Index row, Index column, Index filter, Vect
         Integers code;
         const Vector best = maximum_of_four(y[0], y[1], y[2], y[3], code);
         store(job.output + row * job.output_line + column * job.output_pixel + filter, best);
-        if (job.code) store_codes(job.code + row * job.code_line + column * job.code_stride + filter, code);
+        if (job.code) store_bytes(job.code + row * job.code_line + column * job.code_stride + filter, code);
         return;
     }
     for (int i = 0; i < 2; ++i)
