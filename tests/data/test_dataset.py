@@ -191,3 +191,12 @@ def test_too_few_images_to_validate_on():
 def test_an_image_format_checks_its_settings(settings, message):
     with pytest.raises(SettingError, match=message):
         ImageFormat(**settings)
+
+
+def test_columns_go_with_their_images():
+    data = Dataset(
+        "toy", np.zeros((3, 2), np.uint8), np.array([0, 1, 1]), columns={"file": np.array(["a", "b", "c"])}
+    )
+    assert data.take([2, 0]).columns["file"].tolist() == ["c", "a"]
+    with pytest.raises(ShapeError, match="toy: 3 images need as many values in the column 'file', got 1"):
+        Dataset("toy", np.zeros((3, 2), np.uint8), np.zeros(3, int), columns={"file": np.array(["a"])})

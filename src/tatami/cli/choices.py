@@ -11,7 +11,7 @@ import numpy as np
 
 from tatami import native
 from tatami.data import Dataset, DatasetSplits
-from tatami.data.sources import NAMES
+from tatami.data.sources import NAMES, kind_and_path
 from tatami.data.task_sources import load_for_task, only_classes
 from tatami.errors import CheckpointError, DataError, SettingError, TatamiError, unknown_name
 from tatami.geometry import Shape
@@ -75,9 +75,8 @@ class Source:
         """Make paths absolute, so that they mean the same from another folder."""
         if limit is not None and limit < 1:
             raise SettingError(f"--limit must be at least 1, got {limit}")
-        known = Path(dataset).expanduser()
         return cls(
-            dataset=str(known.resolve()) if known.exists() and dataset not in NAMES else dataset,
+            dataset=absolute(dataset),
             data_folder=None if data_folder is None else str(data_folder.expanduser().resolve()),
             size=size,
             channels=channels,
@@ -128,6 +127,15 @@ class Source:
         size = values["size"]
         several = {name: tuple(str(word) for word in values[name]) for name in ("targets", "only")}
         return cls(**{**values, **several, "size": None if size is None else (int(size[0]), int(size[1]))})
+
+
+def absolute(dataset: str) -> str:
+    """Return the name of a data set, or a path that means the same from another folder, with its kind before it."""
+    kind, path = kind_and_path(dataset)
+    known = Path(path).expanduser()
+    if dataset in NAMES or not known.exists():
+        return dataset
+    return f"{kind}:{known.resolve()}" if kind else str(known.resolve())
 
 
 def source_of_run(path: Path) -> Source:

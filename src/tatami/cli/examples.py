@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data import read_images
-from tatami.data.files import IMAGE_NAMES, read_arrays
+from tatami.data.files import IMAGE_NAMES
+from tatami.data.npz import read_arrays
 from tatami.data.numbers import PART, columns_and_rows, number_in
 from tatami.data.sound import read_wav
 from tatami.errors import DataError, SettingError, ShapeError

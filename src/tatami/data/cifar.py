@@ -8,7 +8,6 @@ Source: A. Krizhevsky (2009), "Learning multiple layers of features from tiny im
 """
 
 import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.download import RemoteFile, download
 from tatami.data.mnist import cache_folder
-from tatami.errors import DataError
+from tatami.errors import DataError, TatamiError
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -154,7 +153,11 @@ def opened_archive(path: Path) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(path, "r:*") as archive:
             yield archive
-    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+    except TatamiError:
+        raise
+    except (
+        Exception
+    ) as error:  # tarfile and three ways to unpack: whatever a damaged archive provokes in them
         raise DataError(f"{path}: the archive is truncated or damaged ({error}); fetch it again") from error
 
 

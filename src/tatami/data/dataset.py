@@ -1,6 +1,7 @@
 """A data set: images, labels, the names of the classes, and what an image of it looks like."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ class Dataset:
             Labels then only say which images belong together when the data are divided.
         target_names: what the targets mean: the classes of the pixels or steps, or what each number is called.
         target_colours: (red, green, blue) of each class of a mask, or none.
+        columns: what else is known of each image, such as its file or its writer: (N,) texts by the column's name.
 
     Raises:
         ShapeError: images of no such shape, or as many labels or targets as there are not images.
@@ -76,6 +78,7 @@ class Dataset:
     targets: NDArray[Any] | None = None
     target_names: tuple[str, ...] = ()
     target_colours: tuple[tuple[int, int, int], ...] = ()
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check everything, so that what follows can rely on it."""
@@ -87,6 +90,12 @@ class Dataset:
         object.__setattr__(self, "labels", self.labels.astype(np.int64))
         if self.targets is not None:
             check_targets(self.name, self.targets, len(self.images), self.target_names)
+        for column, values in self.columns.items():
+            if len(values) != len(self.images):
+                raise ShapeError(
+                    f"{self.name}: {len(self.images)} images need as many values in the column {column!r}, got "
+                    f"{len(values)}"
+                )
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -120,7 +129,14 @@ class Dataset:
         """Return the data set of some of the images, in the order of ``indices``."""
         at = np.asarray(indices, dtype=np.int64)
         targets = None if self.targets is None else take_images(self.targets, at)
-        return replace(self, images=take_images(self.images, at), labels=self.labels[at], targets=targets)
+        columns = {name: values[at] for name, values in self.columns.items()}
+        return replace(
+            self,
+            images=take_images(self.images, at),
+            labels=self.labels[at],
+            targets=targets,
+            columns=columns,
+        )
 
     def first(self, count: int) -> "Dataset":
         """Return the first ``count`` images, or all if there are fewer.

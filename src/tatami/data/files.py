@@ -1,31 +1,26 @@
-"""Data sets in files of other kinds: a table of paths and labels, arrays in .npz, volumes, videos, WAV signals.
+"""Data sets in single files: a table of paths and labels, arrays in ``.npz``; and pairs of images and masks.
 
 Each function returns the images to train on and those to test on: as the files say, else every fifth sample of a
-class is kept for testing. What comes from outside is not trusted: nothing is pickled, and sizes are checked before
+class is kept for testing. What comes from outside is not trusted: nothing is unpickled, and sizes are checked before
 memory is taken.
 """
 
 import csv
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tatami.data.class_folders import class_folders, files_with, is_folder, visible
-from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
+from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat, check_finite
 from tatami.data.image_files import ImageFile, checked_size, read_pixels, size_and_colour
 from tatami.data.image_folder import common_size, images_below
-from tatami.data.on_demand import DecodedFiles, Decoder
-from tatami.data.sound import read_wav
-from tatami.data.splits import positions_within_class, split_off_test
+from tatami.data.npz import read_arrays
+from tatami.data.on_demand import DecodedFiles, largest_value
+from tatami.data.splits import split_off_test
 from tatami.errors import DataError
 
 LARGEST_TABLE = 256 * 2**20
-LARGEST_ARRAYS = 16 * 2**30
 IMAGE_NAMES = ("images", "x", "data")
 LABEL_NAMES = ("labels", "y", "target")
 FORMAT = ImageFormat(maximum=255)
@@ -36,7 +31,7 @@ def load_table(
 ) -> DatasetSplits:
     """Load a CSV file with the columns ``path`` and ``label``, and optionally ``part`` (train or test).
 
-    Paths are relative to the file. Images are decoded when a batch needs them.
+    Paths are relative to the file. Images are decoded when a batch needs them. All columns are kept, for `--group-by`.
 
     Raises:
         DataError: a column or an image is missing, a path leads out of the file's folder, a part is unknown.
@@ -45,13 +40,16 @@ def load_table(
     rows = rows_of(table)
     paths = [inside(table.parent, row["path"], table) for row in rows]
     names = sorted({row["label"] for row in rows}, key=lambda name: (not name.isdecimal(), name.zfill(12)))
-    labels = np.array([names.index(row["label"]) for row in rows], np.int64)
+    number_of = {name: number for number, name in enumerate(names)}
+    labels = np.array([number_of[row["label"]] for row in rows], np.int64)
+    headers = {place: size_and_colour(place) for place in paths}
     if channels is None:
-        channels = 3 if any(size_and_colour(place)[1] for place in paths) else 1
+        channels = 3 if any(colour for _, colour in headers.values()) else 1
     spatial = (
-        checked_size(size) if size else common_size({place: size_and_colour(place)[0] for place in paths})
+        checked_size(size) if size else common_size({place: found for place, (found, _) in headers.items()})
     )
     shape = (channels, *spatial)
+    columns = {name: np.array([row[name] or "" for row in rows], dtype=object) for name in rows[0]}
 
     def part(at: NDArray[np.int64]) -> Dataset:
         decode = DecodedFiles(
@@ -60,7 +58,9 @@ def load_table(
             np.uint8,
             ImageFile(channels, spatial),
         )
-        return Dataset(table.stem, cast(NDArray[Any], decode), labels[at], tuple(names), FORMAT)
+        images = cast(NDArray[Any], decode)
+        kept = {name: values[at] for name, values in columns.items()}
+        return Dataset(table.stem, images, labels[at], tuple(names), FORMAT, columns=kept)
 
     parts = np.array([row.get("part") or "train" for row in rows])
     unknown = sorted(set(parts.tolist()) - {"train", "test"})
@@ -79,7 +79,14 @@ def rows_of(table: Path) -> list[dict[str, str]]:
         if table.stat().st_size > LARGEST_TABLE:
             raise DataError(f"{table}: more than {LARGEST_TABLE:,} bytes are not read")
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = []
+            for row in reader:
+                if None in row:
+                    raise DataError(
+                        f"{table}: line {reader.line_num} has more fields than the header has columns"
+                    )
+                rows.append(row)
     except OSError as error:
         raise DataError(f"{table}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -127,7 +134,8 @@ def load_arrays(path: str | Path) -> DatasetSplits:
             images = images[:, None]
         if labels.dtype.kind not in "ui" or images.dtype.kind not in "uif":
             raise DataError(f"{place}: expected numbers for images and whole numbers for labels")
-        top = 255.0 if images.dtype == np.uint8 else max(1.0, float(np.abs(images).max(initial=1)))
+        check_finite(place.stem, images)
+        top = 255.0 if images.dtype == np.uint8 else max(1.0, largest_value(images))
         return Dataset(place.stem, images, labels, format=ImageFormat(maximum=top))
 
     train, test = part(""), part("_test")
@@ -138,28 +146,6 @@ def load_arrays(path: str | Path) -> DatasetSplits:
             f"{place}: expected the arrays images and labels (or x and y), it holds {', '.join(known) or 'none'}"
         )
     return DatasetSplits(train=train, test=test) if test else split_off_test(train)
-
-
-def read_arrays(place: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an ``.npz`` file; nothing is unpickled.
-
-    Raises:
-        DataError: not such a file, pickled objects in it, or more than 16 GiB.
-    """
-    try:
-        with zipfile.ZipFile(place) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-        if total > LARGEST_ARRAYS:
-            raise DataError(f"{place}: would unpack to {total:,} bytes, at most {LARGEST_ARRAYS:,} are read")
-        with np.load(place, allow_pickle=False) as arrays:
-            known = {name: arrays[name] for name in arrays.files if not name.startswith(".")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-        raise DataError(f"{place}: not an .npz file of plain arrays, or a damaged one ({error})") from error
-    except Exception as error:  # zlib.error, struct.error, SyntaxError: whatever a crafted header provokes
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{place}: a damaged .npz file ({type(error).__name__}: {error})") from error
-    return known
 
 
 def load_pairs(folder: str | Path, channels: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -196,104 +182,3 @@ def required_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; pairs lie in images/ and masks/")
     return folder
-
-
-def load_signals(folder: str | Path, length: int | None = None) -> DatasetSplits:
-    """Load class folders of WAV files as signals (channels, length) in -1 … 1, cut or filled with silence.
-
-    Args:
-        folder: with one sub-folder for each class.
-        length: samples of a signal; by default the longest has.
-    """
-    root = Path(folder).expanduser()
-    files = files_by_class(root, (".wav",))
-    found = {path: read_wav(path).samples for paths in files.values() for path in paths}
-    channels = {len(signal) for signal in found.values()}
-    if len(channels) > 1:
-        raise DataError(f"{root}: the signals have {sorted(channels)} channels; all must have as many")
-    longest = length or max(signal.shape[1] for signal in found.values())
-
-    def fitted(path: Path) -> NDArray[np.float32]:
-        signal = found[path][:, :longest]
-        return np.pad(signal, ((0, 0), (0, longest - signal.shape[1])))
-
-    return in_turn(root, files, fitted, ImageFormat(maximum=1.0))
-
-
-def load_volumes(folder: str | Path) -> DatasetSplits:
-    """Load class folders of volumes: ``.npy`` files (D, H, W) or (C, D, H, W), or folders of frames (videos).
-
-    Volumes are memory-mapped and frames decoded when a batch needs them.
-    """
-    root = Path(folder).expanduser()
-    files = files_by_class(root, (".npy",), folders=True)
-    return in_turn(root, files, VolumeFile(), ImageFormat(maximum=255.0), keep=False)
-
-
-@dataclass(frozen=True)
-class VolumeFile(Decoder):
-    """Decodes volumes and folders of frames by `read_volume`."""
-
-    def __call__(self, path: Path) -> NDArray[Any]:
-        """Return (C, D, H, W)."""
-        return read_volume(path)
-
-
-def read_volume(path: Path) -> NDArray[Any]:
-    """Read one volume, or the frames of a folder in the order of their names, as (C, D, H, W)."""
-    if path.is_dir():
-        frames = images_below(path)
-        if not frames:
-            raise DataError(f"{path}: the folder has no frames (images)")
-        common_size({frame: size_and_colour(frame)[0] for frame in frames})
-        channels = 3 if any(size_and_colour(frame)[1] for frame in frames) else 1
-        return np.stack([read_pixels(frame, channels) for frame in frames], axis=1)
-    try:
-        volume = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise DataError(f"{path}: not a plain .npy array, or a damaged one ({error})") from error
-    except Exception as error:  # whatever else a crafted header provokes in NumPy's reader
-        raise DataError(f"{path}: a damaged .npy file ({type(error).__name__}: {error})") from error
-    if volume.ndim not in (3, 4) or volume.dtype.kind not in "uif" or volume.size == 0:
-        raise DataError(
-            f"{path}: expected numbers (D, H, W) or (C, D, H, W), got {volume.dtype} {volume.shape}"
-        )
-    return np.asarray(volume[None] if volume.ndim == 3 else volume)
-
-
-def files_by_class(root: Path, suffixes: Sequence[str], *, folders: bool = False) -> dict[str, list[Path]]:
-    """Return the files of each class folder; raise if there are fewer than two classes or an empty one."""
-    if not is_folder(root):
-        raise DataError(f"{root}: no such folder")
-    files = {
-        name: [path for path in visible(place) if is_folder(path)] if folders else []
-        for name, place in class_folders(root).items()
-    }
-    for name, place in class_folders(root).items():
-        files[name] = files[name] or files_with(place, suffixes)
-    if len(files) < 2:
-        raise DataError(f"{root}: expected at least two sub-folders, one for each class, found {len(files)}")
-    for name, paths in files.items():
-        if not paths:
-            raise DataError(
-                f"{root / name}: the class has no {' or '.join(suffixes)} files; add some or remove it"
-            )
-    return files
-
-
-def in_turn(
-    root: Path,
-    files: dict[str, list[Path]],
-    decode: Callable[[Path], NDArray[Any]],
-    sample_format: ImageFormat,
-    *,
-    keep: bool = True,
-) -> DatasetSplits:
-    """Return the samples of all classes in turn, in memory or on demand, divided for testing."""
-    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
-    order = np.lexsort((labels, positions_within_class(labels)))
-    paths = [path for group in files.values() for path in group]
-    first = decode(paths[0])
-    samples = DecodedFiles([paths[at] for at in order], first.shape, first.dtype, decode)
-    images = np.asarray(samples) if keep else cast(NDArray[Any], samples)
-    return split_off_test(Dataset(root.resolve().name, images, labels[order], tuple(files), sample_format))

@@ -11,6 +11,7 @@ folders beside those two are not read. Names that begin with a dot are ignored, 
 images. Every format is read that Pillow decodes (`tatami.data.image_formats`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -177,14 +178,25 @@ def read_classes(
     paths = flat(files)
     ordered = [paths[at] for at in order]
     files_of_images = DecodedFiles(ordered, shape, np.uint8, ImageFile(shape[0], shape[1:]))
+    columns = file_columns(root, ordered)
     if on_demand or (on_demand is None and files_of_images.nbytes > LARGEST_KEPT_BYTES):
         return Dataset(
-            root.resolve().name, cast(NDArray[Any], files_of_images), labels[order], tuple(files), FORMAT
-        )
+            root.resolve().name, cast(NDArray[Any], files_of_images), labels[order], tuple(files), FORMAT,
+            columns=columns,
+        )  # fmt: skip
     images = allocated(root, (len(paths), *shape))
     for image, path in zip(images, ordered, strict=True):
         image[...] = read_pixels(path, shape[0], shape[1:])
-    return Dataset(root.resolve().name, images, labels[order], tuple(files), FORMAT)
+    return Dataset(root.resolve().name, images, labels[order], tuple(files), FORMAT, columns=columns)
+
+
+def file_columns(root: Path, paths: Sequence[Path]) -> dict[str, NDArray[Any]]:
+    """Return what the places of files say: the ``file`` below the root, and the ``folder`` below that of the class."""
+    places = [path.relative_to(root) for path in paths]
+    files = [place.as_posix() for place in places]
+    # The first part of a path is the class; of class/anna/1.png the folder is anna, of class/1.png nothing.
+    folders = ["/".join(place.parts[1:-1]) for place in places]
+    return {"file": np.array(files, dtype=object), "folder": np.array(folders, dtype=object)}
 
 
 def allocated(root: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

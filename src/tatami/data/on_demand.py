@@ -140,6 +140,11 @@ def take_images(images: Any, at: NDArray[np.int64]) -> Any:
     return Selected(images, at) if isinstance(images, OnDemand | np.memmap) else images[at]
 
 
+def largest_value(images: Any) -> float:
+    """Return the largest absolute value of an array that may not be in memory; 0 for an empty one."""
+    return max((float(np.abs(piece).max(initial=0)) for piece in chunks(images)), default=0.0)
+
+
 def chunks(images: Any) -> Iterator[NDArray[Any]]:
     """Yield all images in pieces of at most 16 MiB (at least one image), in order."""
     rows = max(1, CHUNK_BYTES // max(1, images.size // len(images) * images.dtype.itemsize))

@@ -1,19 +1,22 @@
 """Data sets by name, or a folder of images."""
 
 import os
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from tatami.data.cifar import CIFAR_SETS, load_cifar
-from tatami.data.class_folders import class_folders, visible
+from tatami.data.class_folders import class_folders, files_below, is_folder
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
 from tatami.data.digits import load_digits
-from tatami.data.files import load_arrays, load_signals, load_table, load_volumes
+from tatami.data.files import load_arrays, load_table
 from tatami.data.image_folder import load_image_folder
 from tatami.data.katakana import FIFTEEN, NAMES as KATAKANA, SIZE, load_katakana
 from tatami.data.made import MADE, load_made
 from tatami.data.mnist import IDX_SETS, load_mnist
+from tatami.data.signals import load_signals, load_spectrograms
+from tatami.data.volumes import load_videos, load_volumes
 from tatami.errors import DataError, SettingError, UnknownNameError, unknown_name
 
 # What each name stands for, in a line.
@@ -38,6 +41,8 @@ DESCRIPTIONS = {
 }
 NAMES = tuple(DESCRIPTIONS)
 WITH_FILES = (*IDX_SETS, *CIFAR_SETS)
+# What stands before a path with a colon, where the files alone do not say it: spectrograms:sounds, videos:clips.
+KINDS = ("images", "signals", "spectrograms", "volumes", "videos")
 DRAWN = {"katakana": FIFTEEN, "katakana46": KATAKANA}
 
 CIRCLE = ((1, 1, 1), (1, 0, 1), (1, 1, 1))
@@ -56,7 +61,8 @@ def load(
 
     Args:
         name: one of `NAMES`, such as 'digits', 'mnist' or 'katakana', or the path of a folder with one sub-folder of
-            images, WAV files or volumes for each class, or of a .csv or .npz file.
+            images, WAV files or volumes for each class, or of a .csv or .npz file. 'spectrograms:FOLDER' turns WAV
+            files into spectrograms, 'videos:FOLDER' takes each folder of images within a class as one video.
         data_folder: where the files of 'mnist' and the like lie; without it they are taken from the cache or
             downloaded. For 'katakana': a font file; the images to test on are then printed in it.
         size: (height, width), or one number for both: to resize the images of a folder to, or to draw katakana in.
@@ -90,9 +96,12 @@ def load(
             return load_made(text)
         return load_digits() if text == "digits" else load_ox()
     require_no_folder(text, data_folder)
-    place = Path(text).expanduser()
-    if place.is_dir():
-        return load_folder(place, size, channels, skipped)
+    kind, path = kind_and_path(text)
+    place = Path(path).expanduser()
+    if is_folder(place):
+        return load_folder(place, kind, size, channels, skipped)
+    if kind is not None:
+        raise DataError(f"{path}: no such folder")
     if place.suffix.lower() == ".csv":
         return load_table(place, size, channels)
     if place.suffix.lower() == ".npz":
@@ -102,20 +111,42 @@ def load(
     raise UnknownNameError(f"{unknown_name('dataset', text, NAMES)}, or the path of a folder of images")
 
 
+def kind_and_path(text: str) -> tuple[str | None, str]:
+    """Divide what was named into the kind of the samples, if it is said, and the path.
+
+    >>> kind_and_path("videos:clips"), kind_and_path("photographs")
+    (('videos', 'clips'), (None, 'photographs'))
+    """
+    kind, colon, path = text.partition(":")
+    return (kind, path) if colon and kind in KINDS else (None, text)
+
+
 def load_folder(
-    folder: Path, size: int | tuple[int, int] | None, channels: int | None, skipped: list[str] | None
+    folder: Path,
+    kind: str | None,
+    size: int | tuple[int, int] | None,
+    channels: int | None,
+    skipped: list[str] | None,
 ) -> DatasetSplits:
-    """Load a folder of class folders with images, WAV files, or volumes: told by the first files."""
-    kinds = {
+    """Load a folder of class folders: images, WAV files, or volumes are told by the first files, or by the kind."""
+    kind = kind or kind_of_files(folder)
+    if kind == "images":
+        return load_image_folder(folder, size=size, channels=channels, skipped=skipped)
+    if kind == "videos":
+        return load_videos(folder, size, channels)
+    if size is not None or channels is not None:
+        raise SettingError(f"{folder}: size and channels are settings of images and videos, these are {kind}")
+    return {"signals": load_signals, "spectrograms": load_spectrograms, "volumes": load_volumes}[kind](folder)
+
+
+def kind_of_files(folder: Path) -> str:
+    """Say what the first files below the first class folders are; images where they are neither sounds nor volumes."""
+    endings = {
         path.suffix.lower()
         for place in list(class_folders(folder).values())[:3]
-        for path in visible(place)[:50]
+        for path in islice(files_below(place), 50)
     }
-    if ".wav" in kinds:
-        return load_signals(folder)
-    if ".npy" in kinds:
-        return load_volumes(folder)
-    return load_image_folder(folder, size=size, channels=channels, skipped=skipped)
+    return "signals" if ".wav" in endings else "volumes" if ".npy" in endings else "images"
 
 
 def require_no_folder(name: str, data_folder: str | Path | None) -> None:

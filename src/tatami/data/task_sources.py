@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.class_folders import class_folders
-from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
-from tatami.data.files import IMAGE_NAMES, read_arrays
+from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat, check_finite
+from tatami.data.files import IMAGE_NAMES
 from tatami.data.image_files import checked_size, read_pixels, size_and_colour
 from tatami.data.image_folder import common_size, images_below
 from tatami.data.masks import has_pairs, kept, load_masks
+from tatami.data.npz import read_arrays
 from tatami.data.numbers import load_numbers
+from tatami.data.on_demand import largest_value
 from tatami.data.sources import NAMES, load
 from tatami.data.splits import split_off_test
 from tatami.data.texts import load_text, load_text_table
@@ -155,7 +157,8 @@ def dataset_of(
         images = images[:, None]
     if lengths is not None:
         images, targets = cut_off(place, images, targets, lengths)
-    top = 255.0 if images.dtype == np.uint8 else max(1.0, float(np.abs(images).max(initial=1)))
+    check_finite(place.stem, images)
+    top = 255.0 if images.dtype == np.uint8 else max(1.0, largest_value(images))
     form = ImageFormat(maximum=top)
     given = tuple(str(name) for name in names) if names is not None else ()
     nothing = np.zeros(len(images), np.int64)
