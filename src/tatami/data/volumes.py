@@ -104,7 +104,9 @@ def load_videos(
     depth = channels or (3 if any(colour for _, colour in headers.values()) else 1)
     spatial = headers[paths[0]][0] if size is None else checked_size(size)
     shape = (depth, len(frames[paths[0]]), *spatial)
-    return in_turn(root, files, VideoFile(shape, size is not None), (shape, np.uint8), ImageFormat(maximum=255))
+    return in_turn(
+        root, files, VideoFile(shape, size is not None), (shape, np.uint8), ImageFormat(maximum=255)
+    )
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ Description = dict[str, Any]
 # Arrays that a description holds once more in shared memory, at most, unless processes are asked for.
 LARGEST_COPY = 2**30
 TOLD = ("name", "images", "labels", "class_names", "format", "targets", "target_names", "target_colours")
+# What no worker needs to make batches.
+NOT_TOLD = ("columns",)
 
 
 class Parcel:
@@ -59,7 +61,7 @@ class Parcel:
 
 def why_not(dataset: Dataset, pipeline: Pipeline | None, preprocessing: Preprocessing) -> str | None:
     """Say what keeps a data set from being told to another process; None if nothing does."""
-    if unknown := {entry.name for entry in fields(dataset)} - set(TOLD):
+    if unknown := {entry.name for entry in fields(dataset)} - {*TOLD, *NOT_TOLD}:
         return f"{dataset.name} has {', '.join(sorted(unknown))}"
     for images in (dataset.images, dataset.targets):
         if images is not None and (reason := why_not_images(images)):
