@@ -114,6 +114,7 @@ class Arguments:
         drawn: dict[str, Callable[[], Any]] = {
             "shape": self.shape,
             "kernel": self.axes,
+            "size": self.axes,
             "stride": self.axes,
             "dilation": self.axes,
             "before": self.padding,

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from tatami import layers, native
-from tatami.errors import ShapeError
+from tatami.errors import SettingError, ShapeError
 from tatami.layers import Layer
 from tatami.losses import SoftmaxCrossEntropy, SquaredError
 from tatami.network import Network, Parameters, Sequential
@@ -309,3 +309,44 @@ def test_softmax_cross_entropy_for_maps(isa: str) -> None:
     step = executor(network, isa, loss).train_step(parameters, x, labels, KEY, {}, False)
     assert step.loss == pytest.approx(expected.loss, rel=1e-6)
     close("dweight", step.gradients["conv1"]["weight"], expected.gradients["conv1"]["weight"], False, 2e-6)
+
+
+@st.composite
+def composed_layers(draw: st.DrawFn) -> Network:
+    """Draw a layer that the engine computes as two nodes, between others that need its input's gradient."""
+    rank = draw(st.sampled_from((1, 2, 2, 3)))
+    sizes = SIZES_AROUND_VECTORS[: 14 if rank < 3 else 6]
+    groups = draw(st.sampled_from((1, 1, 2)))
+    channels, filters = draw(st.sampled_from(sizes)) * groups, draw(st.sampled_from(sizes)) * groups
+    stack: list[Layer] = [layers.Convolution(channels, 1)]
+    if draw(st.booleans()):
+        stride = tuple(draw(st.integers(1, 3)) for _ in range(rank))
+        taps = tuple(step * draw(st.integers(1, 2)) for step in stride)
+        cut = tuple((draw(st.integers(0, count - 1)), draw(st.integers(0, count - 1))) for count in taps)
+        more = tuple(draw(st.integers(0, step - 1)) for step in stride)
+        bias = draw(st.booleans())
+        stack.append(layers.TransposedConvolution(filters, taps, stride, cut, more, groups=groups, bias=bias))
+    else:
+        kernel = tuple(draw(st.integers(1, 3)) for _ in range(rank))
+        multiplier = draw(st.integers(1, 3))
+        stack.append(
+            layers.SeparableConvolution(
+                filters, kernel, padding="same", multiplier=multiplier, bias=draw(st.booleans())
+            )
+        )
+    if draw(st.booleans()):
+        stack.append(layers.ReLU())
+    stack.append(layers.Convolution(2, 3, padding=1))
+    size = tuple(draw(st.integers(1, {1: 12, 2: 6, 3: 4}[rank])) for _ in range(rank))
+    try:
+        return Sequential(*stack, input_shape=(3, *size))
+    except (ShapeError, SettingError):  # everything is cut away
+        return Sequential(layers.TransposedConvolution(filters, 2, stride=2), input_shape=(3, *size))
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(network=composed_layers(), batch=st.integers(1, 18))
+def test_layers_of_two_nodes_on_integers_are_exact(isa: str, network: Network, batch: int) -> None:
+    assert not executor(network, isa).planned.external
+    compare(network, isa, batch, exact=True, largest=1)

@@ -379,3 +379,43 @@ def test_threads_of_openmp_and_threadpoolctl_are_obeyed() -> None:
     threadpoolctl = pytest.importorskip("threadpoolctl")
     with threadpoolctl.threadpool_limits(1, user_api="openmp"):
         assert native.kernels().default_threads() == 1
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, weight_decay=0.01), Adam(0.01)])
+def test_layers_of_two_nodes_train_like_the_reference_and_can_be_resumed(optimizer: Optimizer) -> None:
+    network = Sequential(
+        layers.SeparableConvolution(5, 3, padding="same", multiplier=2),
+        layers.ReLU(),
+        layers.MaxPool(2),
+        layers.TransposedConvolution(4, 4, stride=2, padding=1),
+        layers.Tanh(),
+        layers.Flatten(),
+        layers.Dense(4),
+        input_shape=(3, 8, 8),
+    )
+    parameters = network.initialize(seed=1)
+    x, labels = batch_for(network, 6)
+    sessions = [
+        Program(network, backend=backend).session(parameters, optimizer)
+        for backend in ("reference", "native")
+    ]
+    assert type(sessions[1]).__name__ == "NativeSession"
+    for step in range(4):
+        if step == 2:
+            stopped = sessions[1]
+            sessions[1] = Program(network, backend="native").session(
+                stopped.parameters, optimizer, optimizer_state=stopped.optimizer_state
+            )
+        for session in sessions:
+            session.step(x, labels, RandomKey(1, step=step), optimizer.learning_rate)
+    for layer, named in sessions[0].parameters.items():
+        for name, array in named.items():
+            np.testing.assert_allclose(sessions[1].parameters[layer][name], array, rtol=1e-3, atol=1e-4)
+    for slot, arrays in sessions[0].optimizer_state.slots.items():
+        for layer, named in arrays.items():
+            for name, array in named.items():
+                came = sessions[1].optimizer_state.slots[slot][layer][name]
+                np.testing.assert_allclose(came, array, rtol=1e-3, atol=1e-4)
+    where = Program(network, backend="native").where_layers_run()
+    assert where["transposed_conv1"]["training"].endswith(", then phases side by side")
+    assert not any("reference" in text for place in where.values() for text in place.values())

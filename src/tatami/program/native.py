@@ -26,6 +26,7 @@ from tatami.losses import Objective, SoftmaxCrossEntropy, SquaredError
 from tatami.native import emulated, instruction_set, kernels, tile_support
 from tatami.network import INPUT, Network, Node, Parameters
 from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, OptimizerState, RMSProp
+from tatami.program.composed import Composed, Held, add_composed, axes, is_composed
 from tatami.program.results import Kept, Pass, Step
 from tatami.program.session import StepResult
 from tatami.random import RandomKey
@@ -58,11 +59,6 @@ Engine = Any
 
 class SlowLayerWarning(UserWarning):
     """A layer has no kernel and runs on the reference backend."""
-
-
-def axes(values: Shape, fill: int) -> list[int]:
-    """Write the numbers of 1, 2 or 3 axes as (depth, height, width)."""
-    return [fill] * (3 - len(values)) + list(values)
 
 
 def window(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -137,9 +133,11 @@ def can_update(network: Network, optimizer: Optimizer) -> bool:
         return False
     known = (layers.Convolution, layers.Dense, layers.BatchNormalization)
     foreign = [
-        name
-        for name in network.parameter_specs
-        if type(network[name]) not in known or is_scale_alone(network[name])
+        node.name
+        for node in network.nodes
+        if network.parameter_specs.get(node.name)
+        and (type(node.layer) not in known or is_scale_alone(node.layer))
+        and not is_composed(node.layer, network.input_shapes(node))
     ]
     return optimizer.weight_decay == 0 or not foreign
 
@@ -192,6 +190,7 @@ class PlannedNetwork:
         self.engine: Engine = kernels().Engine(instruction_set(), threads or 0, PRODUCTS[precision])
         self.number = {INPUT: self.engine.add_input(network.input_shape)}
         self.external: dict[int, Node] = {}
+        self.composed: dict[str, Composed] = {}
         for node in network.nodes:
             self.number[node.name] = self.describe(node)
         rule = update_rule(optimizer)
@@ -199,12 +198,14 @@ class PlannedNetwork:
             raise TypeError(f"the engine has no rule for {type(optimizer).__name__}")
         self.engine.finish(*rule, clip_norm or 0.0)
         self.parameters: list[tuple[str, str, Shape, int]] = []
+        self.order: dict[int, Array] = {}  # of the parameters that the engine keeps in an order of its own
         for layer, specs in network.parameter_specs.items():
-            number = self.number[layer]
             for position, (name, spec) in enumerate(specs.items()):
-                known = f"external{position}" if number in self.external else name
-                index = self.engine.parameter_index(number, known)
+                held = self.holder(layer, name, position)
+                index = self.engine.parameter_index(held.node, held.name)
                 self.parameters.append((layer, name, spec.shape, index))
+                if held.order is not None:
+                    self.order[index] = held.order
         self.statistics = [
             (node.name, name, self.engine.parameter_index(self.number[node.name], name))
             for node in network.nodes
@@ -220,6 +221,10 @@ class PlannedNetwork:
         number = add_native_layer(self.engine, node.layer, inputs, shapes)
         if number is not None:
             return number
+        composed = add_composed(self.engine, node.layer, inputs, shapes)
+        if composed is not None:
+            self.composed[node.name] = composed
+            return composed.last
         warn_if_slow(node.layer, shapes, self.network.shapes[node.name])
         specs = self.network.parameter_specs.get(node.name, {})
         sizes = [int(np.prod(spec.shape)) for spec in specs.values()]
@@ -227,18 +232,41 @@ class PlannedNetwork:
         self.external[number] = node
         return number
 
+    def holder(self, layer: str, name: str, position: int) -> Held:
+        """Return where the engine keeps a parameter."""
+        if layer in self.composed:
+            return self.composed[layer].parameters[name]
+        number = self.number[layer]
+        return Held(number, f"external{position}" if number in self.external else name)
+
+    def set(self, index: int, which: int, array: Array) -> None:
+        """Set one parameter, its gradient or a slot of the optimiser."""
+        values = as_floats(array)
+        if index in self.order:
+            values = values.reshape(-1)[self.order[index]]
+        self.engine.set_parameter(index, which, values)
+
+    def get(self, index: int, which: int, shape: Shape) -> Array:
+        """Return a copy of one parameter, its gradient or a slot of the optimiser."""
+        array = np.empty(shape, np.float32)
+        if index not in self.order:
+            self.engine.get_parameter(index, which, array)
+            return array
+        values = np.empty(array.size, np.float32)
+        self.engine.get_parameter(index, which, values)
+        array.reshape(-1)[self.order[index]] = values
+        return array
+
     def write(self, which: int, arrays: Mapping[str, Mapping[str, Array]]) -> None:
         """Set all parameters, gradients or one slot of the optimiser."""
         for layer, name, _, index in self.parameters:
-            self.engine.set_parameter(index, which, as_floats(arrays[layer][name]))
+            self.set(index, which, arrays[layer][name])
 
     def read(self, which: int) -> Parameters:
         """Return copies of all parameters, gradients or one slot of the optimiser."""
         arrays: Parameters = {}
         for layer, name, shape, index in self.parameters:
-            array = np.empty(shape, np.float32)
-            self.engine.get_parameter(index, which, array)
-            arrays.setdefault(layer, {})[name] = array
+            arrays.setdefault(layer, {})[name] = self.get(index, which, shape)
         return arrays
 
     def write_state(self, state: Mapping[str, Mapping[str, Array]]) -> None:
@@ -393,7 +421,7 @@ class NativeExecutor:
 
     def engine_set(self, index: int, values: Array) -> None:
         """Set one parameter."""
-        self.planned.engine.set_parameter(index, VALUE, values)
+        self.planned.set(index, VALUE, values)
 
     def forward(
         self, parameters: Parameters, x: Array, training: bool, key: RandomKey, state: Parameters, keep: bool

@@ -217,6 +217,29 @@ int Engine::add_batch_norm(int input, double momentum, double epsilon, bool affi
     return append(node);
 }
 
+int Engine::add_interleave(int input, const Size& size, const Size& stride, const Size& before, Index groups, bool bias) {
+    const Shape& from = checked(input).shape;
+    require(!from.flat, "maps are put together of an input with positions");
+    for (int axis = 0; axis < 3; ++axis) {
+        check_axis(size[axis], "size");
+        check_axis(stride[axis], "stride");
+        require(before[axis] >= 0 && before[axis] <= largest_size, "padding must be from 0 to 1048576");
+    }
+    check_axis(groups, "groups");
+    const Index phases = multiply_sizes({stride[0], stride[1], stride[2]});
+    require(from.channels % phases == 0 && from.channels / phases % groups == 0,
+            "the channels must be phases times groups times channels of a group");
+    Node node;
+    node.kind = Kind::interleave;
+    node.inputs = {input};
+    node.window.stride = stride;
+    node.window.before = before;
+    node.groups = groups;
+    node.bias = bias;
+    node.shape = {from.channels / phases, size, false};
+    return append(node);
+}
+
 int Engine::add_merge(const std::vector<int>& inputs, bool concatenate) {
     require(inputs.size() >= 2 && inputs.size() <= 10000, "a merge joins two or more inputs");
     Node node;
@@ -283,6 +306,11 @@ void Engine::create_parameters() {
                 add_parameter(number, name, channels, padded, false);
                 parameters_.back().trained = false;
             }
+            continue;
+        }
+        if (node.kind == Kind::interleave) {
+            node_parameters_[i][1] = static_cast<int>(parameters_.size());
+            add_parameter(number, "bias", node.bias ? node.shape.channels : 0, round_up(node.shape.channels, 16) + width, false);
             continue;
         }
         if (node.kind != Kind::convolution && node.kind != Kind::dense) continue;

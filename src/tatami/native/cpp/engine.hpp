@@ -31,7 +31,7 @@ struct DescriptionError : std::invalid_argument {
 };
 
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
-                  concatenate, batch_norm, external };
+                  concatenate, batch_norm, interleave, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
 
@@ -120,6 +120,8 @@ public:
     int add_dropout(int input, double ratio, std::uint32_t stream);
     int add_flatten(int input);
     int add_batch_norm(int input, double momentum, double epsilon, bool affine);
+    // y of `size` from the maps of all phases; `before` is cut from the start of every axis. See interleave.cpp.
+    int add_interleave(int input, const Size& size, const Size& stride, const Size& before, Index groups, bool bias);
     int add_merge(const std::vector<int>& inputs, bool concatenate);
     int add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes);
     void finish(const OptimizerSettings& optimizer);

@@ -254,6 +254,7 @@ NB_MODULE(_kernels, module) {
         .def("add_dropout", &Engine::add_dropout, "input"_a, "ratio"_a, "stream"_a)
         .def("add_flatten", &Engine::add_flatten, "input"_a)
         .def("add_batch_norm", &Engine::add_batch_norm, "input"_a, "momentum"_a, "epsilon"_a, "affine"_a)
+        .def("add_interleave", &Engine::add_interleave, "input"_a, "size"_a, "stride"_a, "before"_a, "groups"_a, "bias"_a)
         .def("add_merge", &Engine::add_merge, "inputs"_a, "concatenate"_a)
         .def("add_external",
              [](Engine& e, const std::vector<int>& inputs, const std::vector<Index>& shape,

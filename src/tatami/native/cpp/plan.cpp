@@ -221,6 +221,8 @@ void Plan::build_operations() {
                 done[static_cast<std::size_t>(next)] = true;
             }
             operations_.push_back(make_batch_norm(*this, i, relu, relu ? next : i));
+        } else if (node.kind == Kind::interleave) {
+            operations_.push_back(make_interleave(*this, i));
         } else if (node.kind == Kind::external) {
             operations_.push_back(std::make_unique<External>(*this, node.inputs[0], i));
         } else {
@@ -248,6 +250,7 @@ void Plan::decide_gradients() {
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         const Node& node = nodes[i];
         bool any = node.kind == Kind::convolution || node.kind == Kind::dense || node.kind == Kind::batch_norm ||
+                   (node.kind == Kind::interleave && node.bias) ||
                    (node.kind == Kind::external && !node.parameter_sizes.empty());
         for (int input : node.inputs) any = any || needed_[static_cast<std::size_t>(input)];
         needed_[i] = needed_[i] || any;

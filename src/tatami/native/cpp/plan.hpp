@@ -193,6 +193,7 @@ std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int outp
 std::unique_ptr<Operation> make_tile_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
 std::unique_ptr<Operation> make_tile_dense(Plan& plan, int dense, bool relu, int output);
 std::unique_ptr<Operation> make_batch_norm(Plan& plan, int normalization, bool relu, int output);
+std::unique_ptr<Operation> make_interleave(Plan& plan, int node);
 std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else
 
 void copy_to_pixels(const float* from, const Tensor& tensor, float* image);                        // (C, D, H, W) -> tensor

@@ -1,0 +1,120 @@
+"""Layers that the native engine computes as two nodes, one behind the other, that both have kernels.
+
+A transposed convolution is a convolution for every phase (the remainder of the output's place by the stride), and their
+maps put side by side; a separable convolution is a depthwise one and a 1x1 one. The engine keeps the weights of the
+first in another order than the layer has them: the order is given as a permutation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tatami.geometry import Geometry, Shape
+from tatami.layers import SeparableConvolution, TransposedConvolution
+from tatami.layers.base import Layer
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Where the engine keeps a parameter: at which node, under which name, in which order (None: the layer's)."""
+
+    node: int
+    name: str
+    order: Indices | None = None
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The nodes of one layer; the last one's output is the layer's."""
+
+    first: int
+    last: int
+    parameters: Mapping[str, Held]
+
+
+def is_composed(layer: Layer, shapes: tuple[Shape, ...]) -> bool:
+    """Say whether a layer is computed as two nodes.
+
+    The stride of a transposed convolution must divide its kernel: else some phases would have fewer taps than others.
+    """
+    if type(layer) is SeparableConvolution:
+        return True
+    if type(layer) is not TransposedConvolution or not isinstance(layer, TransposedConvolution):
+        return False
+    geometry = layer.mirrored(*shapes)
+    whole = all(taps % step == 0 for taps, step in zip(geometry.kernel, geometry.stride, strict=True))
+    return whole and set(geometry.dilation) == {1}
+
+
+def add_composed(engine: Any, layer: Layer, inputs: list[int], shapes: tuple[Shape, ...]) -> Composed | None:
+    """Describe a layer to the engine as two nodes, or return None where it is none of these."""
+    if not is_composed(layer, shapes):
+        return None
+    if isinstance(layer, TransposedConvolution):
+        return add_transposed(engine, layer, inputs[0], layer.mirrored(*shapes))
+    assert isinstance(layer, SeparableConvolution)
+    return add_separable(engine, layer, inputs[0], layer.window(*shapes))
+
+
+def add_transposed(engine: Any, layer: TransposedConvolution, source: int, geometry: Geometry) -> Composed:
+    """Describe a convolution for every phase, and their maps side by side."""
+    taps = tuple(count // step for count, step in zip(geometry.kernel, geometry.stride, strict=True))
+    reach = axes(tuple(count - 1 for count in taps), 0)
+    phases = prod(geometry.stride)
+    window = (axes(taps, 1), [1, 1, 1], reach, reach, [1, 1, 1])
+    first = int(engine.add_convolution(source, layer.filters * phases, *window, geometry.groups, False))
+    size, stride = axes(geometry.input_shape[1:], 1), axes(geometry.stride, 1)
+    before = axes(tuple(pair[0] for pair in geometry.padding), 0)
+    last = int(engine.add_interleave(first, size, stride, before, geometry.groups, layer.bias))
+    held = {"weight": Held(first, "weight", order_of_phases(geometry, taps))}
+    if layer.bias:
+        held["bias"] = Held(last, "bias")
+    return Composed(first, last, held)
+
+
+def order_of_phases(geometry: Geometry, taps: Shape) -> Indices:
+    """Return which of the layer's weights (C, K/groups, *kernel) stands where in the weights of all phases.
+
+    The phase r of an axis has the taps r, r + s, r + 2s, …, the last one first. The convolution's filters are ordered
+    by group, phase and filter of the group, its weights by input channel of the group and tap.
+    """
+    groups, rank = geometry.groups, len(taps)
+    numbers = np.arange(prod(geometry.weight_shape)).reshape(geometry.weight_shape)
+    split = [
+        part for count, step in zip(taps, geometry.stride, strict=True) for part in (count, step)
+    ]  # tap = position · stride + phase
+    channels, filters = geometry.weight_shape[0] // groups, geometry.weight_shape[1]
+    numbers = numbers.reshape(groups, channels, filters, *split)
+    positions = tuple(3 + 2 * axis for axis in range(rank))
+    phases = tuple(4 + 2 * axis for axis in range(rank))
+    numbers = np.flip(numbers, positions).transpose(0, *phases, 2, 1, *positions)
+    return np.ascontiguousarray(numbers.reshape(-1))
+
+
+def add_separable(engine: Any, layer: SeparableConvolution, source: int, depthwise: Geometry) -> Composed:
+    """Describe the depthwise step and the pointwise one."""
+    window = (
+        axes(depthwise.kernel, 1),
+        axes(depthwise.stride, 1),
+        axes(tuple(pair[0] for pair in depthwise.padding), 0),
+        axes(tuple(pair[1] for pair in depthwise.padding), 0),
+        axes(depthwise.dilation, 1),
+    )
+    first = int(engine.add_convolution(source, depthwise.filters, *window, depthwise.groups, False))
+    ones, zeros = [1, 1, 1], [0, 0, 0]
+    last = int(engine.add_convolution(first, layer.filters, ones, ones, zeros, zeros, ones, 1, layer.bias))
+    held = {"depthwise_weight": Held(first, "weight"), "pointwise_weight": Held(last, "weight")}
+    if layer.bias:
+        held["bias"] = Held(last, "bias")
+    return Composed(first, last, held)
+
+
+def axes(values: Shape, fill: int) -> list[int]:
+    """Write the numbers of 1, 2 or 3 axes as (depth, height, width)."""
+    return [fill] * (3 - len(values)) + list(values)
