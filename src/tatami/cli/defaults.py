@@ -44,12 +44,12 @@ DEFAULTS: dict[str, Defaults] = {
     "cifar100": Defaults(network="small_convnet", epochs=10),
     "katakana": Defaults(network="small_convnet", epochs=8, batch_size=32),
     "katakana46": Defaults(network="small_convnet", epochs=8, batch_size=32),
-    "shapes": Defaults(network="unet", epochs=12, batch_size=20, learning_rate=0.005, preprocessing="none"),
+    "shapes": Defaults(network="unet", epochs=8, batch_size=20, learning_rate=0.02, preprocessing="none"),
     "gestures": Defaults(
         network="skeleton_cnn", epochs=12, batch_size=30, learning_rate=0.005, preprocessing="none"
     ),
     "tones": Defaults(
-        network="signal_cnn", epochs=8, batch_size=40, learning_rate=0.005, preprocessing="none"
+        network="signal_cnn", epochs=20, batch_size=32, learning_rate=0.01, preprocessing="none"
     ),
     "spectrograms": Defaults(epochs=10, batch_size=40, learning_rate=0.003, preprocessing="standardise"),
     "blobs": Defaults(
@@ -111,7 +111,9 @@ def defaults_for(name: str, task: str = "classify", dataset: Dataset | None = No
         )
     if name in DEFAULTS:
         return replace(found, network=fitting)
-    return replace(found, network=fitting, learning_rate=0.003, preprocessing=scaling_of(dataset))
+    # Recurrent layers take larger steps than convolutions.
+    rate = 0.01 if fitting in ("char_rnn", "text_classifier", "sequence_classifier") else 0.003
+    return replace(found, network=fitting, learning_rate=rate, preprocessing=scaling_of(dataset))
 
 
 def default_network(name: str, task: str, dataset: Dataset) -> str:

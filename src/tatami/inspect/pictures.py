@@ -315,6 +315,8 @@ def shorten(name: str, length: int = 12) -> str:
 def to_picture(image: NDArray[Any]) -> NDArray[np.float64]:
     """Turn (C, H, W), (C, W) or (H, W) numbers into what imshow draws, stretched to 0 … 1."""
     values = np.asarray(image, dtype=np.float64)
+    while values.ndim > 3:  # of a volume or a video the slice in the middle
+        values = values[:, values.shape[1] // 2]
     low, high = float(values.min()), float(values.max())
     values = (values - low) / ((high - low) or 1.0)
     if values.ndim == 1:
