@@ -1,8 +1,17 @@
 """Options of the commands that concern data: folds, workers, skipped images, test-time augmentation."""
 
+import json
+import os
+import signal
+
 import numpy as np
 import pytest
 from PIL import Image
+
+from tatami.cli import folds as folds_module
+from tatami.data.augmentation import POLICIES
+from tatami.training import run as run_module
+from tatami.training.progress import ProgressBar
 
 SMALL = ("--network", "perceptron", "--epochs", 2, "--batch-size", 20, "--optimizer", "sgd", "--lr", 0.5)
 
@@ -15,6 +24,99 @@ def test_folds_report_mean_and_deviation(tatami):
     assert ended.json["accuracy_deviation"] == pytest.approx(np.std(ended.json["accuracies"], ddof=1))
     assert ended.json["run_dirs"] == ["cross/fold1", "cross/fold2", "cross/fold3"]
     assert tatami("train", "digits", "--folds", 1).code == 1
+
+
+CROSS = ("train", "digits", *SMALL, "--limit", 150, "--folds", 3)
+
+
+def test_folds_that_were_stopped_go_on_and_end_as_undisturbed_ones(tatami, monkeypatch, tmp_path):
+    whole = tatami(*CROSS, "--augment", "shift", "--out", "whole", "--json").json
+    train = run_module.train
+    begun = []
+
+    def stop_in_the_second(*words, **settings):
+        begun.append(settings["out"])
+        return train(*words, **settings, **({"progress": Stopper()} if len(begun) == 2 else {}))
+
+    class Stopper(ProgressBar):
+        def step(self, *words):
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().step(*words)
+
+    def with_own_progress(*words, progress, **settings):
+        return stop_in_the_second(*words, **settings)
+
+    monkeypatch.setattr("tatami.cli.train.train", with_own_progress)
+    (tmp_path / "own.json").write_text(json.dumps(POLICIES["shift"].to_json()))
+    stopped = tatami(*CROSS, "--augment", "own.json", "--out", "cross")
+    assert stopped.code == 128 + signal.SIGTERM
+    assert "stopped in fold 2 of 3; go on with: tatami train --resume cross" in stopped.err
+    monkeypatch.setattr("tatami.cli.train.train", train)
+    # What the folds began with is kept beside them.
+    (tmp_path / "own.json").unlink()
+    ended = tatami("train", "--resume", "cross", "--workers", 1, "--json")
+    assert "fold 1 of 3 is done" in ended.err
+    assert ended.json["weights_sha256"] == whole["weights_sha256"]
+    assert ended.json["accuracies"] == whole["accuracies"]
+    again = tatami("train", "--resume", "cross", "--json")
+    assert again.json == ended.json
+    assert again.err.count("is done") == 3
+
+
+def test_folds_cannot_go_on_as_others(tatami, tmp_path):
+    assert tatami(*CROSS, "--out", "cross").code == 0
+    assert (
+        "holds folds already; continue them with: tatami train --resume cross"
+        in tatami(*CROSS, "--out", "cross").err
+    )
+    assert "--epochs cannot be given with --resume" in tatami("train", "--resume", "cross", "--epochs", 9).err
+    record = tmp_path / "cross" / "folds.json"
+    values = json.loads(record.read_text())
+    record.write_text(json.dumps({**values, "data": {**values["data"], "sha256": "0"}}))
+    assert "was begun with other data" in tatami("train", "--resume", "cross").err
+    for damaged in ("{", "[]", '{"format": "tatami-folds"}', json.dumps({**values, "done": {"x": 1}})):
+        record.write_text(damaged)
+        ended = tatami("train", "--resume", "cross")
+        assert ended.code == 1
+        assert "folds.json: not a record of folds" in ended.err
+
+
+def written_by(tmp_path):
+    """Write a folder of two classes, four writers each with a folder, and return it."""
+    for label, name in enumerate(("a", "b")):
+        for writer in range(4):
+            place = tmp_path / "set" / name / f"writer{writer}"
+            place.mkdir(parents=True)
+            for number in range(3):
+                pixels = np.full((8, 8), 30 + 150 * label + 10 * writer + number, np.uint8)
+                Image.fromarray(pixels).save(place / f"w{writer}-{number}.png")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("grouping", ["folder", r"file:w(\d)-"])
+def test_images_of_a_writer_stay_together(tatami, monkeypatch, tmp_path, grouping):
+    folds = []
+    begin = folds_module.begin_on
+    monkeypatch.setattr(folds_module, "begin_on", lambda *words: folds.append(words[3]) or begin(*words))
+    words = ("train", written_by(tmp_path), *SMALL, "--batch-size", 4, "--validation", 0, "--folds", 2)
+    ended = tatami(*words, "--group-by", grouping, "--json")
+    assert ended.code == 0
+    assert ended.json["group_by"] == grouping
+    for fold in folds:
+        tested, learned = (set(part.columns["folder"]) for part in (fold.test, fold.train))
+        assert tested
+        assert not tested & learned
+
+
+def test_groups_that_cannot_be(tatami, tmp_path):
+    place = written_by(tmp_path)
+    words = ("train", place, *SMALL, "--folds", 2, "--group-by")
+    assert "unknown column 'foldr': did you mean 'folder'?" in tatami(*words, "foldr").err
+    assert "'(' is not a regular expression" in tatami(*words, "file:(").err
+    assert "'x9' finds nothing in 'a/writer0" in tatami(*words, "file:x9").err
+    assert "all images of class 'a' would be tested on in one fold" in tatami(*words, "file:^.").err
+    assert "say into how many with --folds" in tatami("train", place, "--group-by", "folder").err
+    assert "nothing is known of its images" in tatami(*CROSS, "--group-by", "folder").err
 
 
 def test_workers_change_nothing(tatami):

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import click
@@ -38,10 +37,8 @@ from tatami.cli.task_report import (
 )
 from tatami.data import DatasetSplits
 from tatami.data.augmentation import ENGINE_NAMES, POLICIES, OpenCV, choose_policy
-from tatami.data.folds import stratified_folds
 from tatami.errors import DataError, SettingError
 from tatami.models.architectures import ARCHITECTURES
-from tatami.training.measures import MEASURES
 from tatami.training.progress import ProgressBar
 from tatami.training.run import Run, resume, train
 from tatami.training.run_folder import RunFolder, next_run_folder
@@ -137,6 +134,11 @@ WITH_RESUME = {
 @click.option(
     "--folds", type=int, metavar="K", help="Train K times, each time testing on another K-th of the images."
 )
+@click.option(
+    "--group-by", metavar="COLUMN[:REGEX]",
+    help="With --folds: images that agree in this stay together, such as those of a writer. A column of the CSV file; "
+    "for a folder of images 'folder' (below the class) or 'file'; what a regular expression finds in it.",
+)  # fmt: skip
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @size_option
 @channels_option
@@ -180,8 +182,15 @@ def command(ctx: click.Context, /, dataset: str | None, **options: Any) -> None:
     """
     console = Console(machine=options["as_json"])
     given = {name: value for name, value in options.items() if is_given(ctx, name)}
+    from tatami.cli.folds import begin_folds, is_cross_validation, resume_folds
+
+    if options["group_by"] is not None and options["folds"] is None and options["resume_from"] is None:
+        raise SettingError("--group-by divides the images into folds; say into how many with --folds")
+    if options["resume_from"] is not None and is_cross_validation(options["resume_from"]):
+        resume_folds(console, dataset, given)
+        return
     if options["folds"] is not None and options["resume_from"] is None:
-        cross_validate(console, dataset or example_for(options["task"]), options)
+        begin_folds(console, dataset or example_for(options["task"]), options)
         return
     if options["resume_from"] is not None:
         run, splits = go_on(console, dataset, given)
@@ -257,48 +266,6 @@ def loaded(console: Console, source: Source) -> DatasetSplits:
         for reason in skipped:
             console.note(f"  {reason}")
     return splits
-
-
-def cross_validate(console: Console, dataset: str, options: dict[str, Any]) -> None:
-    """Train once for each fold and print mean and deviation of the accuracies."""
-    source = source_of(dataset, options)
-    splits = loaded(console, source)
-    folds = stratified_folds(splits.train, options["folds"], options["seed"])
-    folder = options["out"] or next_run_folder(splits.name, f"{options['network'] or 'default'}-folds")
-    runs = []
-    for number, fold in enumerate(folds, start=1):
-        console.note(f"fold {number} of {len(folds)}")
-        # The folds of a run cannot be found again from its source alone, so it is resumed from Python only.
-        runs.append(
-            begin_on(console, dataset, None, fold, {**options, "out": Path(folder) / f"fold{number}"})[0]
-        )
-    name = runs[0].model.task.headline
-    measure = MEASURES[name]
-    values = [run.test.measures[name] for run in runs if run.test is not None]
-    average, spread = mean(values), stdev(values)
-    called = "" if name == "accuracy" else f"{measure.label} "
-    console.heading(
-        f"{called}{measure.written(average)} ± {measure.written(spread)} over {len(folds)} folds "
-        f"(mean and standard deviation)"
-    )
-    console.table(
-        ("fold", "images", measure.label),
-        [
-            (number, len(fold.test), measure.written(value))
-            for number, (fold, value) in enumerate(zip(folds, values, strict=True), start=1)
-        ],
-    )
-    console.json(
-        {
-            "dataset": splits.name,
-            "task": runs[0].model.task.name,
-            "folds": len(folds),
-            f"{name}_mean": average,
-            f"{name}_deviation": spread,
-            ("accuracies" if name == "accuracy" else f"{name}_values"): values,
-            "run_dirs": [str(run.folder.path) for run in runs if run.folder],
-        }
-    )
 
 
 def begin_on(

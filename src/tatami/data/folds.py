@@ -1,16 +1,67 @@
 """Cross-validation: every sample is tested on once, by a network that has not learned from it."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.dataset import Dataset, DatasetSplits
-from tatami.errors import DataError, SettingError
+from tatami.errors import DataError, SettingError, unknown_name
 from tatami.random import RandomKey
 
 
-def stratified_folds(dataset: Dataset, count: int, seed: int = 0) -> list[DatasetSplits]:
+@dataclass(frozen=True, eq=False)
+class Folds(Sequence[DatasetSplits]):
+    """The folds of a data set; each is made when it is asked for, so that the images are not held many times.
+
+    Attributes:
+        dataset: what is divided.
+        part: (N,) the fold, from 0, that each sample is tested in.
+        folds: how many there are.
+
+    Raises:
+        DataError: without a fold there is a class without images to train on.
+    """
+
+    dataset: Dataset
+    part: NDArray[np.int64]
+    folds: int
+
+    def __post_init__(self) -> None:
+        """Check that every fold can be learned from."""
+        names = self.dataset.class_names
+        for number in range(self.folds):
+            left = np.bincount(self.dataset.labels[self.part != number], minlength=len(names))
+            if (left == 0).any():
+                raise DataError(
+                    f"{self.dataset.name}: all images of class {names[int(np.argmin(left))]!r} would be tested on in "
+                    f"one fold, none is left to learn from; use fewer folds or smaller groups"
+                )
+
+    def __len__(self) -> int:
+        """Return the number of folds."""
+        return self.folds
+
+    @overload
+    def __getitem__(self, number: int) -> DatasetSplits: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[DatasetSplits]: ...
+
+    def __getitem__(self, number: int | slice) -> DatasetSplits | Sequence[DatasetSplits]:
+        """Return the images to learn from and those to test on in one fold."""
+        if isinstance(number, slice):
+            return [self[one] for one in range(self.folds)[number]]
+        chosen = self.part == range(self.folds)[number]
+        return DatasetSplits(
+            train=self.dataset.take(np.flatnonzero(~chosen)), test=self.dataset.take(np.flatnonzero(chosen))
+        )
+
+
+def stratified_folds(dataset: Dataset, count: int, seed: int = 0) -> Folds:
     """Divide a data set into ``count`` parts with the same mixture of classes; each is once the one to test on.
 
     Raises:
@@ -31,10 +82,10 @@ def stratified_folds(dataset: Dataset, count: int, seed: int = 0) -> list[Datase
         # The next class goes on where this one ended, so that the parts differ by one image at most.
         part[members[order]] = (turn + np.arange(len(members))) % count
         turn += len(members)
-    return splits_of(dataset, part, count)
+    return Folds(dataset, part, count)
 
 
-def group_folds(dataset: Dataset, groups: Sequence[object], count: int, seed: int = 0) -> list[DatasetSplits]:
+def group_folds(dataset: Dataset, groups: Sequence[object], count: int, seed: int = 0) -> Folds:
     """Divide a data set so that samples of a group (a writer, a patient) never lie in two parts.
 
     Groups are dealt out from the largest to the smallest, each to the smallest part so far.
@@ -60,7 +111,7 @@ def group_folds(dataset: Dataset, groups: Sequence[object], count: int, seed: in
     for group in sorted(shuffled.tolist(), key=lambda group: -int(sizes[group])):
         part_of_group[group] = int(np.argmin(loads))
         loads[part_of_group[group]] += sizes[group]
-    return splits_of(dataset, part_of_group[members], count)
+    return Folds(dataset, part_of_group[members], count)
 
 
 def require_count(dataset: Dataset, count: int) -> None:
@@ -69,12 +120,40 @@ def require_count(dataset: Dataset, count: int) -> None:
         raise SettingError(f"{dataset.name}: cross-validation needs at least 2 folds, got {count}")
 
 
-def splits_of(dataset: Dataset, part: NDArray[np.int64], count: int) -> list[DatasetSplits]:
-    """Return for each part the data set without it, and it alone."""
-    return [
-        DatasetSplits(
-            train=dataset.take(np.flatnonzero(part != number)),
-            test=dataset.take(np.flatnonzero(part == number)),
+def groups_of(dataset: Dataset, text: str) -> list[str]:
+    """Return the group of each sample.
+
+    Args:
+        dataset: with columns, such as the CSV file's, or 'file' and 'folder' of a folder of images.
+        text: the name of a column, or 'column:expression': what a regular expression finds in it, its first group if
+            it has one.
+
+    >>> files = np.array(["a/anna-1.png", "a/ben-1.png", "b/anna-2.png"])
+    >>> data = Dataset("toy", np.zeros((3, 2)), np.array([0, 0, 1]), columns={"file": files})
+    >>> groups_of(data, "file:([a-z]+)-")
+    ['anna', 'ben', 'anna']
+
+    Raises:
+        SettingError: data without columns, or no regular expression.
+        UnknownNameError: no such column.
+        DataError: a sample in which nothing is found.
+    """
+    name, colon, expression = text.partition(":")
+    if not dataset.columns:
+        raise SettingError(
+            f"{dataset.name}: nothing is known of its images to group them by; CSV files and folders of "
+            f"images have columns"
         )
-        for number in range(count)
-    ]
+    if name not in dataset.columns:
+        raise unknown_name("column", name, dataset.columns)
+    values = [str(value) for value in dataset.columns[name]]
+    if not colon:
+        return values
+    try:
+        pattern = re.compile(expression)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise SettingError(f"{expression!r} is not a regular expression: {error}") from error
+    found = [pattern.search(value) for value in values]
+    if None in found:
+        raise DataError(f"{dataset.name}: {expression!r} finds nothing in {values[found.index(None)]!r}")
+    return [match[1 if pattern.groups else 0] or "" for match in found if match is not None]
