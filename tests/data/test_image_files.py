@@ -261,3 +261,23 @@ def test_bad_requests_are_refused(tmp_path):
         read_images([], (1, 8, 8), PHOTOGRAPHS)
     with pytest.raises(SettingError, match=r"1 channel \(grey\) or 3 \(colour\), asked for 2"):
         read_pixels(path, 2)
+
+
+def test_large_jpegs_are_decoded_at_a_part_of_their_size_and_look_the_same(tmp_path, monkeypatch):
+    row, column = np.indices((1200, 1600)) / 1600
+    waves = [np.sin(9 * row + place) * np.cos(7 * column - place) for place in range(3)]
+    pixels = ((np.stack(waves, axis=2) + 1) * 127).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.jpg", quality=95)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    for name, size in (("large", (60, 80)), ("turned", (80, 60)), ("large", (500, 700))):
+        quick = read_pixels(tmp_path / f"{name}.jpg", 3, size)
+        with monkeypatch.context() as patch:
+            patch.setattr("tatami.data.image_files.DRAFT_MARGIN", 10_000)
+            whole = read_pixels(tmp_path / f"{name}.jpg", 3, size)
+        assert quick.shape == whole.shape == (3, *size)
+        assert np.abs(quick.astype(int) - whole).max() <= 4
+    with Image.open(tmp_path / "large.jpg") as image:
+        image.draft(None, (160, 160))
+        assert image.size == (400, 300)

@@ -314,8 +314,6 @@ def test_the_kind_suits_the_data(monkeypatch, folder):
     assert not Batches(DATA, 7, workers="2:threads", **varied).uses_processes
     assert not Batches(DATA, 7, workers=2).uses_processes
     assert Batches(files, 7, workers=2).uses_processes
-    monkeypatch.setattr("tatami.data.batches.LARGE_IMAGE", 10)
-    assert not Batches(files, 7, workers=2).uses_processes
     monkeypatch.setattr("tatami.data.working.descriptions.LARGEST_COPY", 100)
     assert not Batches(DATA, 7, workers=2, **varied).uses_processes
     monkeypatch.setattr("tatami.data.batches.can_start_processes", lambda: False)

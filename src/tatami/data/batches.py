@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # Processes take a quarter of a second to start; fewer values in an epoch are made sooner by threads.
 VALUES_WORTH_PROCESSES = 2**20
-# Decoding an image of so many values takes so long that the interpreter's lock is seldom held.
-LARGE_IMAGE = 3 * 128 * 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +137,8 @@ class Batches:
     def uses_processes(self) -> bool:
         """Whether the workers are processes.
 
-        Left to us, they are where images are varied, or decoded from many small files, and where there is so much of
-        that to do that it is worth starting them; other data, and what another process cannot be told, goes to threads.
+        Left to us, they are where images are varied or decoded, and where there is so much of that to do that it is
+        worth starting them; other data, and what another process cannot be told, goes to threads.
         """
         from tatami.data.working.descriptions import LARGEST_COPY, copied_bytes, why_not
 
@@ -158,9 +156,7 @@ class Batches:
             return True
         size = int(np.prod(self.dataset.image_shape))
         worth_it = len(self.dataset) * size >= VALUES_WORTH_PROCESSES
-        held = self.augmentation is not None or (
-            size < LARGE_IMAGE and isinstance(self.dataset.images, OnDemand)
-        )
+        held = self.augmentation is not None or isinstance(self.dataset.images, OnDemand)
         return reason is None and worth_it and held and copied_bytes(self.dataset) <= LARGEST_COPY
 
     def team(self) -> "Team":

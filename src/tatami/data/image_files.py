@@ -25,6 +25,8 @@ UPRIGHT = {
 INVERT_CHOICES = ("auto", True, False)
 # A point belongs to a drawing where it stands out from the ground by this share of the strongest contrast.
 INK_CONTRAST = 0.25
+# An image is never decoded at less than so many times the size that it is brought to.
+DRAFT_MARGIN = 2
 
 
 def size_and_colour(path: Path) -> tuple[tuple[int, int], bool]:
@@ -73,10 +75,25 @@ def read_pixels(path: Path, channels: int, size: tuple[int, int] | None = None) 
     if channels not in MODE_OF_CHANNELS:
         raise SettingError(f"an image gives 1 channel (grey) or 3 (colour), asked for {channels}")
     with opened(path) as image:
+        if size is not None:
+            # A JPEG of a size far above is decoded at a half, a quarter or an eighth of it, as its blocks allow.
+            least = DRAFT_MARGIN * max(size)
+            image.draft(None, (least, least))
         picture = flattened(upright(image), path).convert(MODE_OF_CHANNELS[channels])
-        if size is not None and picture.size != (size[1], size[0]):
-            picture = picture.resize((size[1], size[0]), pillow("Image").Resampling.LANCZOS)
-        return channels_first(picture)
+        return channels_first(picture if size is None else of_size(picture, size))
+
+
+def of_size(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Return a picture of (height, width): Hamming's window where both sides shrink, Lanczos' where one grows.
+
+    Both take the mean of pixels that fall together; Hamming's is nearly as sharp as Lanczos', at a third of its cost.
+    """
+    height, width = size
+    if picture.size == (width, height):
+        return picture
+    filters = pillow("Image").Resampling
+    shrinks = picture.width >= width and picture.height >= height
+    return picture.resize((width, height), filters.HAMMING if shrinks else filters.LANCZOS)
 
 
 def upright(image: Picture) -> Picture:
@@ -213,7 +230,7 @@ def fitted(pixels: NDArray[np.uint8], size: tuple[int, int], fill: float | None)
 def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize (C, H, W), averaging where it shrinks."""
     picture = pillow("Image").fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    return channels_first(picture.resize((size[1], size[0]), pillow("Image").Resampling.LANCZOS))
+    return channels_first(of_size(picture, size))
 
 
 def contrast(pixels: NDArray[np.uint8], ground: float) -> NDArray[np.float64]:

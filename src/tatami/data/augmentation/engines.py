@@ -115,13 +115,11 @@ class OpenCV(Engine):
         border = borders()[outside.border]
         images = np.ascontiguousarray(images)
         result = np.empty((count, channels, *wanted), np.float32)
-        for number in range(count):
-            rows, columns = places.rows[number], places.columns[number]
-            for channel in range(channels):
-                cv.remap(
-                    images[number, channel], columns, rows, cv.INTER_LINEAR,
-                    dst=result[number, channel], borderMode=border, borderValue=outside.fill,
-                )  # fmt: skip
+        read, linear, fill = cv.remap, cv.INTER_LINEAR, outside.fill
+        for channel in range(channels):
+            planes = zip(images[:, channel], places.columns, places.rows, result[:, channel], strict=True)
+            for plane, columns, rows, drawn in planes:
+                read(plane, columns, rows, linear, drawn, border, fill)
         return result
 
     def filtered(
