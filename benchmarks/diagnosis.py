@@ -1,6 +1,6 @@
 """What it costs that a run watches itself: the same training with the diagnosis and with its looks left out.
 
-python -m benchmarks.diagnosis [--backend reference] [--epochs 3]
+python -m benchmarks.diagnosis [--backend native] [--epochs 15]
 """
 
 import argparse
@@ -31,8 +31,8 @@ def seconds(network: str, backend: str, epochs: int, watched: bool) -> float:
 def main() -> None:
     """Measure in turn and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backend", default="reference")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--backend", default="native")
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
     rows = []

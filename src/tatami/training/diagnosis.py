@@ -10,6 +10,7 @@ looked for first, and what they explain is not told as well.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from math import log, prod, sqrt
 from typing import Any
@@ -22,10 +23,10 @@ from tatami.initializers import ParameterSpec
 from tatami.layers import ReLU, Sigmoid, Tanh
 from tatami.losses import SoftmaxCrossEntropy
 from tatami.network import INPUT, Parameters
-from tatami.program import Program, Step
+from tatami.program import Program
 from tatami.random import RandomKey
 
-PROBE = 32
+PROBE = 16
 PROBED_STEPS = (1, 4, 16, 64, 256, 1024)
 # Later on gradients and steps may become small because the work is done.
 STEPS_OF_START = 16
@@ -47,6 +48,8 @@ MOST_DEAD, MOST_SATURATED = 0.9, 0.8
 VANISHED, EXPLODED = 1e-4, 1e3
 # The loss has to move by so much of itself in so many steps.
 STEPS_TO_MOVE, LEAST_MOVE = 128, 0.01
+# Sums of squares below this have lost digits in float32.
+SMALLEST_SUM = 1e-30
 MOST_UNBALANCED, MOST_DUPLICATES, MOST_CONTRADICTIONS = 20.0, 0.2, 0.01
 
 
@@ -105,6 +108,24 @@ EXPLAINS: Mapping[str, tuple[str, ...]] = {
     ),
     "rate too low": ("loss does not move",),
 }
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a part of a batch did in the network.
+
+    Attributes:
+        values: name → outputs of every layer, and 'input'.
+        gradients: layer → name → gradient of a parameter; empty later in the run.
+    """
+
+    values: Mapping[str, NDArray[Any]]
+    gradients: Mapping[str, Mapping[str, NDArray[Any]]]
+
+    @cached_property
+    def sizes(self) -> Mapping[str, float]:
+        """The root of the mean square of every layer's outputs."""
+        return {name: rms(values) for name, values in self.values.items()}
 
 
 class Diagnosis:
@@ -174,10 +195,24 @@ class Diagnosis:
             rate: the learning rate of the step.
             state: the layers' state.
         """
-        kept = self.program.train_step(
-            before, images[:PROBE], targets[:PROBE], key=key, state=state, keep=True
-        )
-        return self.told(self.step_findings(step, before, after, kept, rate))
+        seen = self.seen(step, before, images[:PROBE], targets[:PROBE], key, state)
+        return self.told(self.step_findings(step, before, after, seen, rate))
+
+    def seen(
+        self,
+        step: int,
+        parameters: Parameters,
+        images: NDArray[Any],
+        targets: NDArray[Any],
+        key: RandomKey,
+        state: Parameters | None,
+    ) -> "Seen":
+        """Run a part of the batch; backward only in the first steps, whose gradients are looked at."""
+        if step > STEPS_OF_START:
+            forward = self.program.forward(parameters, images, training=True, key=key, state=state, keep=True)
+            return Seen(forward.values, {})
+        kept = self.program.train_step(parameters, images, targets, key=key, state=state, keep=True)
+        return Seen(kept.values, kept.gradients)
 
     def told(self, found: Iterator[Finding]) -> list[Finding]:
         """Return what is new and not explained by what was told before."""
@@ -236,18 +271,18 @@ class Diagnosis:
     # ---- a step -----------------------------------------------------------------------------------------------
 
     def step_findings(
-        self, step: int, before: Parameters, after: Parameters, kept: Step, rate: float
+        self, step: int, before: Parameters, after: Parameters, seen: Seen, rate: float
     ) -> Iterator[Finding]:
         """Yield what is wrong in a step, causes before symptoms."""
-        yield from self.input_findings(step, kept.values[INPUT])
+        yield from self.input_findings(step, seen.values[INPUT])
         if step == 1:
             yield from self.weight_findings(step, before)
-            yield from self.dead_and_saturated(step, kept, caused_by_start=True)
-        yield from self.signal_findings(step, kept)
+            yield from self.dead_and_saturated(step, seen, caused_by_start=True)
+        yield from self.signal_findings(step, seen)
         if step <= STEPS_OF_START:
-            yield from self.gradient_findings(step, kept)
+            yield from self.gradient_findings(step, seen)
         yield from self.move_findings(step, before, after, rate)
-        yield from self.dead_and_saturated(step, kept, caused_by_start=False)
+        yield from self.dead_and_saturated(step, seen, caused_by_start=False)
 
     def input_findings(self, step: int, x: NDArray[Any]) -> Iterator[Finding]:
         """Yield an input that is far from 0 … 1 or that does not vary."""
@@ -317,7 +352,7 @@ class Diagnosis:
                 f"Try --lr {rate * min(1e4, 1e-3 / max(moves[layer], 1e-9)):.1g}",
             )  # fmt: skip
 
-    def dead_and_saturated(self, step: int, kept: Step, *, caused_by_start: bool) -> Iterator[Finding]:
+    def dead_and_saturated(self, step: int, seen: Seen, *, caused_by_start: bool) -> Iterator[Finding]:
         """Yield layers whose units no longer react. At the first step the initial values are to blame."""
         blame = (
             "the initial values (weights or biases)"
@@ -327,12 +362,11 @@ class Diagnosis:
         for node in self.network.nodes:
             if node.name == self.network.output:
                 continue
-            y = kept.values[node.name]
+            y = seen.values[node.name]
             if len(y) < FEWEST_IMAGES:
                 return
             if isinstance(node.layer, ReLU):
-                units = np.moveaxis(y, 1, 0).reshape(y.shape[1], -1)
-                dead = float(np.mean(~np.any(units > 0, axis=1)))
+                dead = float(np.mean(~np.any(y > 0, axis=(0, *range(2, y.ndim)))))
                 if dead >= MOST_DEAD:
                     yield Finding(
                         "dead ReLUs", step, node.name, "output",
@@ -355,29 +389,29 @@ class Diagnosis:
                     )  # fmt: skip
                     return
 
-    def signal_findings(self, step: int, kept: Step) -> Iterator[Finding]:
+    def signal_findings(self, step: int, seen: Seen) -> Iterator[Finding]:
         """Yield the first layer that blows the signal up, or where it has faded."""
-        images = rms(kept.values[INPUT])
+        sizes = seen.sizes
         for node in self.network.nodes:
-            coming = max(max(rms(kept.values[name]) for name in node.inputs), 1e-3)
-            if rms(kept.values[node.name]) > EXPLODED * coming:
+            size, coming = sizes[node.name], max(*(sizes[name] for name in node.inputs), 1e-3)
+            if size > EXPLODED * coming:
                 yield Finding(
                     "exploding signal", step, node.name, "output",
-                    f"the outputs are {rms(kept.values[node.name]) / coming:.0e} times as large as the inputs",
+                    f"the outputs are {size / coming:.0e} times as large as the inputs",
                     "Use He() or Xavier(), a normalisation layer, or --clip 1",
                 )  # fmt: skip
                 return
-            if 0 < rms(kept.values[node.name]) < VANISHED * images and step <= STEPS_OF_START:
+            if 0 < size < VANISHED * sizes[INPUT] and step <= STEPS_OF_START:
                 yield Finding(
                     "vanishing signal", step, node.name, "output",
-                    f"up to here the signal has faded to {rms(kept.values[node.name]) / images:.0e} of the input",
+                    f"up to here the signal has faded to {size / sizes[INPUT]:.0e} of the input",
                     "Use He() for ReLU, Xavier() for sigmoid and tanh, or a normalisation layer",
                 )  # fmt: skip
                 return
 
-    def gradient_findings(self, step: int, kept: Step) -> Iterator[Finding]:
+    def gradient_findings(self, step: int, seen: Seen) -> Iterator[Finding]:
         """Yield a gradient that does not reach the first layer."""
-        sizes = {layer: rms(kept.gradients[layer]["weight"]) for layer in self.weights}
+        sizes = {layer: rms(seen.gradients[layer]["weight"]) for layer in self.weights}
         if len(sizes) < 3:
             return
         first, last = next(iter(sizes)), self.last
@@ -425,7 +459,11 @@ def rms(values: NDArray[Any]) -> float:
     >>> rms(np.array([3.0, -4.0, 0.0, 0.0]))
     2.5
     """
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+    flat = values.reshape(-1)
+    total = float(np.dot(flat, flat)) if flat.dtype.kind == "f" else np.inf
+    if not np.isfinite(total) or total < SMALLEST_SUM:  # beyond float32, or not of floats
+        total = float(np.sum(np.square(flat, dtype=np.float64)))
+    return sqrt(total / flat.size) if total >= 0 else float("nan")
 
 
 def move_of(before: Parameters, after: Parameters, layer: str, spec: ParameterSpec) -> float:
