@@ -114,7 +114,7 @@ def test_groups_that_cannot_be(tatami, tmp_path):
     assert "unknown column 'foldr': did you mean 'folder'?" in tatami(*words, "foldr").err
     assert "'(' is not a regular expression" in tatami(*words, "file:(").err
     assert "'x9' finds nothing in 'a/writer0" in tatami(*words, "file:x9").err
-    assert "all images of class 'a' would be tested on in one fold" in tatami(*words, "file:^.").err
+    assert "would be tested on in one fold, none is left to learn from" in tatami(*words, "file:^.").err
     assert "say into how many with --folds" in tatami("train", place, "--group-by", "folder").err
     assert "nothing is known of its images" in tatami(*CROSS, "--group-by", "folder").err
 
