@@ -2,8 +2,9 @@
 
 The environment variable ``TATAMI_ISA`` forces one of `available` (baseline, avx2, avx512, avx512_bf16, amx); otherwise
 the best that the processor can execute is taken. ``TATAMI_ISA=amx_emulated`` runs the kernels for tile registers (amx)
-on an emulation of these registers, on any machine: slow, and only for tests. An installation without compiled kernels
-imports all the same; `kernels` then says why they are missing.
+on an emulation of these registers, on any machine: slow, and only for tests (``amx_emulated_baseline``: beside the
+plainest vectors). An installation without compiled kernels imports all the same; `kernels` then says why they are
+missing.
 """
 
 import importlib
@@ -53,7 +54,7 @@ def available() -> tuple[str, ...]:
 
 def emulated() -> tuple[str, ...]:
     """Return the instruction sets that this processor need not have, because tests emulate them."""
-    return ("amx_emulated",) if is_built() else ()
+    return ("amx_emulated", "amx_emulated_baseline") if is_built() else ()
 
 
 def tile_support() -> str:

@@ -65,18 +65,19 @@ std::vector<const Kernels*> available_kernels() {
     return found;
 }
 
-// The best vectors with tiles in software: slow, for tests only, and so never chosen but by name.
-const Kernels& emulated_kernels() {
-    static const Kernels emulated = [] {
+// Tiles in software beside the best vectors, or beside the plainest: slow, for tests only, and never chosen but by name.
+const Kernels* emulated_kernels(const std::string& name) {
+    static const Kernels best = [] {
         const std::vector<const Kernels*> found = available_kernels();
-        const Kernels& vectors = *(found[0]->tiles == nullptr ? found[0] : found[1]);
-        return with_tiles("amx_emulated", vectors, emulated_tiles());
+        return with_tiles("amx_emulated", *(found[0]->tiles == nullptr ? found[0] : found[1]), emulated_tiles());
     }();
-    return emulated;
+    static const Kernels plain = with_tiles("amx_emulated_baseline", *baseline_kernels(), emulated_tiles_baseline());
+    if (name == best.name) return &best;
+    return name == plain.name ? &plain : nullptr;
 }
 
 const Kernels& kernels_named(const std::string& name) {
-    if (name == "amx_emulated") return emulated_kernels();
+    if (const Kernels* const emulated = emulated_kernels(name)) return *emulated;
     for (const Kernels* kernels : available_kernels())
         if (name.empty() || name == kernels->name) return *kernels;
     throw DescriptionError("instruction set '" + name + "' is not available on this processor");

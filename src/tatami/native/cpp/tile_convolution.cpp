@@ -82,13 +82,6 @@ public:
         }
         prepare_forward(from);
         if (!plan.trains()) return;
-        if (pool) {
-            Tensor full;
-            full.channels = settings.shape.channels;
-            full.stride = plan.value(node).stride;
-            full.size = settings.shape.size;
-            full_gradient = &plan.reserve_tensor(full, true);
-        }
         prepare_weight_gradient(from);
         if (wants_input_gradient) prepare_input_gradient(from);
     }
@@ -145,15 +138,18 @@ public:
 
     void backward(Index n, int thread, Index chunk, bool first_image) override {
         const Tensor& dy = plan.gradient(node);
-        const Tensor& du = pool ? *full_gradient : dy;
-        float* const gradient = plan.image(du, n, thread);
-        if (factors == 1) plan.kernels.round_floats(plan.image(dy, n, thread), dy.image);
-        if (pool)
-            unpool(n, thread, gradient);
-        else if (relu)
-            through_relu(n, thread, gradient);
-        weight_gradient(n, thread, chunk, !first_image, du, gradient);
-        if (wants_input_gradient) input_gradient(n, thread, du, gradient);
+        float* const gradient = plan.image(dy, n, thread);
+        if (pool) {
+            winners(n, thread, chunk, !first_image, dy, gradient);
+        } else {
+            if (factors == 1) plan.kernels.round_floats(gradient, dy.image);
+            if (relu) through_relu(n, thread, gradient);
+            if (wants_input_gradient)
+                copy_numbers(dy, gradient, filters, gradient_image, gradient_memory.numbers(plan, thread), 0,
+                             gradient_image.size[1]);
+        }
+        weight_gradient(n, thread, chunk, !first_image, dy, gradient);
+        if (wants_input_gradient) input_gradient(n, thread);
     }
 
     void add_up(Index used_chunks) override {
@@ -367,21 +363,33 @@ private:
             }
     }
 
-    void unpool(Index n, int thread, float* full) {
-        const Tensor& dy = plan.gradient(node);
-        const Tensor& du = *full_gradient;
-        UnpoolPair pair{};
-        pair.dy_stride = dy.step[2];
-        pair.code_stride = dy.stride;
-        pair.stride = du.step[2];
-        pair.pixels = dy.size[2];
-        pair.channels = dy.stride;
-        for (Index h = 0; h < dy.size[1]; ++h) {
-            pair.dy = plan.image(dy, n, thread) + dy.origin + h * dy.step[1];
-            pair.code = plan.codes(code_base, n, code_image) + h * dy.size[2] * dy.stride;
-            pair.upper = full + du.origin + pool_lines * h * du.step[1];
-            pair.lower = pool_lines == 2 ? pair.upper + du.step[1] : nullptr;
-            plan.kernels.unpool_pair(pair);
+    // The pooled gradient into both gradients' factors, without spreading it out first; and the bias's gradient.
+    void winners(Index n, int thread, Index chunk, bool accumulate, const Tensor& dy, const float* gradient) const {
+        const NumberImage& to = gradient_image;
+        FactorsOfWinners job{};
+        job.dy = gradient + dy.origin;
+        job.dy_stride = dy.step[2];
+        job.dy_line = dy.step[1];
+        job.code = plan.codes(code_base, n, code_image);
+        job.code_stride = dy.stride;
+        job.height = dy.size[1];
+        job.width = dy.size[2];
+        job.channels = filters;
+        job.lines = pool_lines;
+        job.pairs_block = pixel_steps * tile_square;
+        job.pairs_line = pitch / 2;
+        job.pixel = to.pixel;
+        job.numbers_line = to.line;
+        job.round_sums = factors == 1;
+        job.accumulate = accumulate;
+        for (int part = 0; part < (factors == 3 ? 2 : 1); ++part) {
+            job.rest = part == 1;
+            job.pairs = pairs_memory.of(plan, thread) + part * pairs_floats;
+            if (wants_input_gradient)
+                job.numbers = gradient_memory.numbers(plan, thread) + part * to.numbers + to.before[0] * to.plane +
+                              to.before[1] * to.line + to.before[2] * to.pixel;
+            job.sums = settings.bias && part == 0 ? plan.partial(chunk) + partial_bias : nullptr;
+            tiles.factors_of_winners(job);
         }
     }
 
@@ -443,10 +451,10 @@ private:
         for (Index d = 0; d < size[0]; ++d) {
             const float* const plane = gradient + du.origin + d * du.step[0];
             const bool add = accumulate || d > 0;
-            if (settings.bias)
+            if (settings.bias && !pool)
                 plan.kernels.column_sums(plane, du.step[2], du.step[1], size[2], size[1], du.stride,
                                          plan.partial(chunk) + partial_bias, add);
-            pair_gradient(du, plane, pairs);
+            if (!pool) pair_gradient(du, plane, pairs);
             for (Index g = 0; g < settings.groups; ++g)
                 group_weight_gradient(rows + (g * group_rows + d * settings.window.stride[0] * plane_rows) * row,
                                       pairs + g * column_blocks * pixel_steps * tile_square,
@@ -512,11 +520,10 @@ private:
             }
     }
 
-    void input_gradient(Index n, int thread, const Tensor& du, const float* gradient) {
+    void input_gradient(Index n, int thread) {
         const Tensor& dx = plan.gradient(input);
         const Size& stride = settings.window.stride;
-        std::uint16_t* const numbers = gradient_memory.numbers(plan, thread);
-        copy_numbers(du, gradient, filters, gradient_image, numbers, 0, gradient_image.size[1]);
+        const std::uint16_t* const numbers = gradient_memory.numbers(plan, thread);
         const NumberImage& g_image = gradient_image;
         const Index origin = g_image.before[0] * g_image.plane + g_image.before[1] * g_image.line + g_image.before[2] * g_image.pixel;
         for (const TilePhase& phase : phases) {
@@ -551,7 +558,6 @@ private:
     const int lanes;
     Index channels = 0, filters = 0, taps = 0;  // of a group
     Index pool_lines = 0, code_base = 0, code_image = 0;
-    Tensor* full_gradient = nullptr;
 
     NumberImage image;
     ThreadMemory image_memory;

@@ -6,7 +6,8 @@ namespace tatami {
 
 const TileKernels* TATAMI_TILES() {
     static constexpr TileKernels kernels = {TATAMI_NAME,       tile_correlate,  tile_weight_gradient,
-                                            numbers_of_pixels, numbers_of_rows, pairs_of_rows};
+                                            numbers_of_pixels, numbers_of_rows, pairs_of_rows,
+                                            factors_of_winners};
     return &kernels;
 }
 

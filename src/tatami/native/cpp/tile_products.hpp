@@ -139,9 +139,14 @@ void finish_pooled_line(const TileCorrelation& job, const float* upper, const fl
                                                 relu(load(below + stride) + b), won);
             store_up_to(output + p * job.output_pixel + c, best, count);
             if (code == nullptr) continue;
+            std::uint8_t* const to = code + p * job.code_pixel + c;
+            if (count == lanes) {
+                store_bytes(to, won);
+                continue;
+            }
             std::uint8_t bytes[lanes];
             store_bytes(bytes, won);
-            std::memcpy(code + p * job.code_pixel + c, bytes, static_cast<std::size_t>(count));
+            std::memcpy(to, bytes, static_cast<std::size_t>(count));
         }
 }
 

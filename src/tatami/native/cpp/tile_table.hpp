@@ -60,6 +60,23 @@ struct NumbersOfPixels {
     bool rest;       // write not bf16(x) but bf16(x - bf16(x))
 };
 
+// A pooled gradient straight into the factors of both gradients of the convolution in front, zero but for the winners.
+struct FactorsOfWinners {
+    const float* dy;  // pooled
+    Index dy_stride, dy_line;
+    const std::uint8_t* code;  // see fused_pooling.hpp
+    Index code_stride;
+    Index height, width;  // pooled
+    Index channels;
+    Index lines;   // of a window: 1 or 2
+    float* pairs;  // pixels in pairs: blocks of 16 channels
+    Index pairs_block, pairs_line;  // floats from block to block, pairs from line to line
+    std::uint16_t* numbers;         // `pixels`; or null
+    Index pixel, numbers_line;
+    float* sums;  // over all winners, one for each channel; or null
+    bool round_sums, accumulate, rest;
+};
+
 struct TileKernels {
     const char* name;
     void (*correlate)(const TileCorrelation&);
@@ -70,6 +87,7 @@ struct TileKernels {
                             bool rest);
     // words(p, k) = (from(2p, k), from(2p + 1, k)), rows of 16 words; a last row alone is paired with zeros
     void (*pairs_of_rows)(const float* from, Index from_stride, Index rows, float* words, Index columns, bool rest);
+    void (*factors_of_winners)(const FactorsOfWinners&);
 };
 
 // Floats of scratch for `lines` lines of `width` windows, `line_pixels` windows apart.
