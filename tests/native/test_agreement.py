@@ -179,6 +179,72 @@ def test_depthwise_windows_of_3x3(
     compare(network, isa, batch, exact=True)
 
 
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(
+    filters=st.sampled_from((1, 4, 16, 17, 33, 48)),
+    channels=st.sampled_from((1, 3, 16, 33)),
+    kernel=st.sampled_from((1, 3, 5)),
+    kind=st.sampled_from(("plain", "grouped", "depthwise")),
+    affine=st.booleans(),
+    bias=st.booleans(),
+    tail=st.sampled_from((0, 1, 2)),
+    batch=st.integers(1, 5),
+)
+def test_normalisation_folded_into_a_convolution(
+    isa: str,
+    filters: int,
+    channels: int,
+    kernel: int,
+    kind: str,
+    affine: bool,
+    bias: bool,
+    tail: int,
+    batch: int,
+) -> None:
+    """Running values far from (0, 1): folded weights predict as the reference does, single images the same bits."""
+    groups = {"plain": 1, "grouped": 2, "depthwise": channels}[kind]
+    channels, filters = {
+        "plain": (channels, filters),
+        "grouped": (2 * channels, 2 * filters),
+        "depthwise": (channels, channels),
+    }[kind]
+    network = Sequential(
+        layers.Convolution(filters, kernel, padding="same", groups=groups, bias=bias),
+        layers.BatchNormalization(affine=affine),
+        *(layers.ReLU(), layers.MaxPool(2))[:tail],
+        input_shape=(channels, 6, 7),
+    )
+    parameters = {
+        layer: {
+            name: KEY.normal(f"{layer}.{name}", spec.shape).astype(np.float32) for name, spec in specs.items()
+        }
+        for layer, specs in network.parameter_specs.items()
+    }
+    (norm,) = network.initial_state()
+    state = {
+        norm: {
+            "running_mean": KEY.normal("mean", (filters,)).astype(np.float32) * 3,
+            "running_variance": (KEY.uniform("variance", (filters,)) * 4 + 0.1).astype(np.float32),
+        }
+    }
+    x = KEY.normal("x", (batch, *network.input_shape)).astype(np.float32)
+    expected = (
+        Program(network, backend="reference", precision="f64").forward(parameters, x, state=state).output
+    )
+    native_one = executor(network, isa)
+    output = native_one.forward(parameters, x, False, KEY, state, False).output
+    assert any(" + batch normalisation" in line for line in native_one.planned.engine.describe(0, batch))
+    # Sums of kernel² · channels products and the bias, over a standard deviation of at least 0.3; twice for Winograd.
+    terms = kernel * kernel * channels / groups + 2
+    tolerance = 2 * np.sqrt(terms) * np.finfo(np.float32).eps * 16
+    close("output", output, expected, False, float(tolerance))
+    alone = [
+        native_one.forward(parameters, x[n : n + 1], False, KEY, state, False).output for n in range(batch)
+    ]
+    np.testing.assert_array_equal(np.concatenate(alone), output)
+
+
 @st.composite
 def pooled_stacks(draw: st.DrawFn) -> Network:
     """Draw what the fused, sparse and Winograd kernels are for: 3×3 convolutions with stride 1, ReLU and pooling.

@@ -3,13 +3,20 @@
 // A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 pooling fused, two rows at a time go through a
 // strip of scratch memory that stays in the first-level cache. 3×3 windows with enough channels take Winograd's way, and
 // where every channel has its own filter the vector runs over channels.
+//
+// At prediction a batch normalisation behind it is a line through constants, and goes into the weights when they are packed:
+//   (x * w + b - mean) · factor + β = x * (w · factor) + ((b - mean) · factor + β),  factor = γ / √(σ² + ε)
 #include "convolution.hpp"
+
+#include <cmath>
 
 namespace tatami {
 
-Convolution::Convolution(Plan& owner, int convolution_node, bool with_relu, bool with_pool, int output)
+Convolution::Convolution(Plan& owner, int convolution_node, int normalization_node, bool with_relu, bool with_pool,
+                         int output)
     : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(convolution_node)].inputs[0], output),
       convolution(convolution_node),
+      normalization(normalization_node),
       settings(owner.engine.nodes()[static_cast<std::size_t>(convolution_node)]),
       relu(with_relu),
       pool(with_pool),
@@ -34,6 +41,7 @@ Convolution::Convolution(Plan& owner, int convolution_node, bool with_relu, bool
 std::string Convolution::describe() const {
     std::string text = depthwise ? "depthwise convolution" : "convolution";
     if (settings.bias) text += " + bias";
+    if (normalization >= 0) text += " + batch normalisation";
     if (relu) text += " + ReLU";
     if (pool) text += " + max pool";
     if (winograd) text += ", Winograd";
@@ -49,6 +57,10 @@ void Convolution::prepare() {
     if (winograd) {
         winograd_weight = plan.reserve(16 * whole_units(settings.shape.channels, lanes) * group_channels);
         plan.need_scratch(winograd_scratch(x.stride));
+    }
+    if (normalization >= 0) {
+        folded_weight = plan.reserve(parameter(0).padded);
+        folded_bias = plan.reserve(parameter(1).padded);
     }
     if (pool) prepare_pooling(x);
     if (pairs) prepare_pairs();
@@ -136,7 +148,7 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
         row.columns = settings.groups == 1 ? panel.vectors * lanes : static_cast<int>(panel.columns);
         row.weight = pairs ? plan.arena() + pair_weight + panel.group * packed_group() + panel.first * taps * channel_words
                            : weight_values() + panel.weight;
-        row.bias = plan.weights(convolution, 0, "bias") + filter;
+        row.bias = bias_values() + filter;
         const float* const panel_input = source.data + panel.group * (pairs ? channel_words : group_channels);
         if (pool) {
             pooled_panel(row, source, panel_input, to + filter, n, thread, filter, begin, end);
@@ -163,7 +175,7 @@ void Convolution::forward_depthwise(const float* from, float* to, Index begin, I
     row.weight_offsets = tap_rows.data();
     row.taps = taps;
     row.weight = weight_values();
-    row.bias = plan.weights(convolution, 0, "bias");
+    row.bias = bias_values();
     row.output_stride = y.step[2];
     row.pixels = settings.shape.size[2];
     row.channels = y.stride;
@@ -190,7 +202,7 @@ void Convolution::forward_winograd(const float* from, float* to, Index n, int th
     job.width = size[2];
     job.weight = plan.arena() + winograd_weight;
     set_panels(job, group_filters);
-    job.bias = plan.weights(convolution, 0, "bias");
+    job.bias = bias_values();
     job.output = to + begin * y.step[1];
     job.output_line = y.step[1];
     job.output_pixel = y.step[2];
@@ -243,8 +255,35 @@ void Convolution::pooled_panel(CorrelateRow row, const Operand& source, const fl
     }
 }
 
-std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, bool relu, bool pool, int output) {
-    return std::make_unique<Convolution>(plan, convolution, relu, pool, output);
+void Convolution::fold_normalization() {
+    const Node& norm = plan.engine.nodes()[static_cast<std::size_t>(normalization)];
+    const float* const mean = plan.state(normalization, 0);
+    const float* const variance = plan.state(normalization, 1);
+    const float* const scale = plan.weights(normalization, 0, "scale");
+    const float* const shift = plan.weights(normalization, 0, "bias");
+    const float* const bias = plan.weights(convolution, 0, "bias");
+    float* const to = plan.arena() + folded_bias;
+    std::vector<float> factors(static_cast<std::size_t>(whole_units(settings.shape.channels, lanes) + 2 * lanes), 0.0f);
+    for (Index k = 0; k < settings.shape.channels; ++k) {
+        double factor = 1.0 / std::sqrt(static_cast<double>(variance[k]) + norm.epsilon);
+        if (norm.affine) factor *= static_cast<double>(scale[k]);
+        factors[static_cast<std::size_t>(k)] = static_cast<float>(factor);
+        to[k] = static_cast<float>((static_cast<double>(bias[k]) - static_cast<double>(mean[k])) * factor +
+                                   (norm.affine ? static_cast<double>(shift[k]) : 0.0));
+    }
+    const float* const weight = plan.weights(convolution, 0, "weight");
+    float* const folded = plan.arena() + folded_weight;
+    const auto fold_rows = [&](Index at, Index rows, Index width, Index filter) {
+        for (Index row = 0; row < rows; ++row, at += width)
+            plan.kernels.multiply(weight + at, factors.data() + filter, folded + at, width, false);
+    };
+    if (depthwise) fold_rows(0, taps, whole_units(settings.shape.channels, lanes), 0);
+    for (const Panel& panel : plan_panels())
+        fold_rows(panel.weight, taps * group_channels, panel.vectors * lanes, panel.group * group_filters + panel.first);
+}
+
+std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, int normalization, bool relu, bool pool, int output) {
+    return std::make_unique<Convolution>(plan, convolution, normalization, relu, pool, output);
 }
 
 }  // namespace tatami

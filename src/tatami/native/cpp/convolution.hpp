@@ -33,7 +33,8 @@ struct Phase {
 
 class Convolution : public Operation {
 public:
-    Convolution(Plan& owner, int convolution_node, bool with_relu, bool with_pool, int output);
+    // `normalization`: the batch normalisation that is folded into the weights at prediction, or -1.
+    Convolution(Plan& owner, int convolution_node, int normalization, bool with_relu, bool with_pool, int output);
     std::string describe() const override;
     void prepare() override;
     void pack() override;
@@ -64,6 +65,10 @@ private:
     void prepare_gradients(const Tensor& x);
 
     // Forward.
+    void fold_normalization();
+    const float* bias_values() const {
+        return normalization >= 0 ? plan.arena() + folded_bias : plan.weights(convolution, 0, "bias");
+    }
     void forward_depthwise(const float* from, float* to, Index begin, Index end) const;
     void forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const;
     void pooled_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread,
@@ -113,11 +118,12 @@ private:
     Index packed_group() const { return taps * channel_words * whole_units(group_filters, lanes); }
     Index transposed_pair_group(const Phase& phase) const { return pair_rows_of(phase) * whole_units(group_channels, lanes); }
     const float* weight_values() const {
+        if (normalization >= 0) return plan.arena() + folded_weight;
         return rounds ? plan.arena() + rounded_weight : plan.weights(convolution, 0, "weight");
     }
     const float* image_values(Index n, int slot, int thread) const;
 
-    const int convolution;
+    const int convolution, normalization;
     const Node& settings;
     const bool relu, pool, depthwise;
     const bool pairs, rounds;  // bf16: operands in pairs, or rounded floats where channels are few
@@ -130,6 +136,7 @@ private:
     Index partial_weight = 0, partial_bias = 0;
     bool winograd = false, winograd_input = false;
     Index winograd_weight = 0, winograd_input_weight = 0;
+    Index folded_weight = 0, folded_bias = 0;
 
     bool sparse = false, masked = false, sparse_input = false;  // gradients from the winners alone
     Index code_base = 0, code_image = 0;

@@ -38,6 +38,7 @@ std::vector<AxisPhase> axis_phases(Index size, const WindowSettings& window, int
 }  // namespace
 
 void Convolution::pack() {
+    if (normalization >= 0) fold_normalization();
     if (rounds) {
         const Index count = parameter(0).padded;
         std::copy_n(plan.weights(convolution, 0, "weight"), count, plan.arena() + rounded_weight);

@@ -166,6 +166,9 @@ void Plan::build_operations() {
         return node >= 0 && nodes[static_cast<std::size_t>(node)].kind == Kind::activation &&
                nodes[static_cast<std::size_t>(node)].curve.kind == Activation::relu;
     };
+    const auto is_norm = [&](int node) {
+        return node >= 0 && nodes[static_cast<std::size_t>(node)].kind == Kind::batch_norm;
+    };
     const auto is_pair_pool = [&](int node) {
         if (node < 0 || nodes[static_cast<std::size_t>(node)].kind != Kind::max_pool) return false;
         const WindowSettings& w = nodes[static_cast<std::size_t>(node)].window;
@@ -186,24 +189,32 @@ void Plan::build_operations() {
         if (done[at] || tensor_of_[at] != i) continue;
         const bool fusible = mode != Mode::inspect;
         if (node.kind == Kind::convolution && !sees_everything(engine, i)) {
-            int output = i;
+            std::vector<int> chain{i};  // what one operation computes, in order
+            const auto take = [&](int next) {
+                chain.push_back(next);
+                done[static_cast<std::size_t>(next)] = true;
+            };
+            int normalization = -1;
             bool relu = false, pool = false;
-            const int next = only_consumer(i);
-            if (fusible && is_relu(next)) {
+            // Products of bf16 round the weights as they are.
+            if (const int next = only_consumer(i); mode == Mode::predict && !engine.bf16() && is_norm(next)) {
+                normalization = next;
+                take(next);
+            }
+            if (const int next = only_consumer(chain.back()); fusible && is_relu(next)) {
                 relu = true;
-                output = next;
+                take(next);
                 const int after = only_consumer(next);
                 if (is_pair_pool(after) && node.groups == 1 && node.shape.size[0] == 1) {
                     pool = true;
-                    output = after;
+                    take(after);
                 }
             }
-            for (int j : {i, next})
-                if (j >= 0 && j != output && (j == i || pool)) fuse(j, output);
-            if (relu) done[static_cast<std::size_t>(next)] = true;
-            done[static_cast<std::size_t>(output)] = true;
-            const auto make = uses_tiles(engine, i) ? make_tile_convolution : make_convolution;
-            operations_.push_back(make(*this, i, relu, pool, output));
+            const int output = chain.back();
+            chain.pop_back();
+            for (int fused : chain) fuse(fused, output);
+            operations_.push_back(uses_tiles(engine, i) ? make_tile_convolution(*this, i, relu, pool, output)
+                                                        : make_convolution(*this, i, normalization, relu, pool, output));
         } else if (node.kind == Kind::dense || node.kind == Kind::convolution) {
             const int next = only_consumer(i);
             const bool relu = fusible && is_relu(next);

@@ -188,7 +188,7 @@ public:
 };
 
 std::unique_ptr<Operation> make_import(Plan& plan);
-std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
+std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, int normalization, bool relu, bool pool, int output);
 std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int output);
 std::unique_ptr<Operation> make_tile_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
 std::unique_ptr<Operation> make_tile_dense(Plan& plan, int dense, bool relu, int output);
