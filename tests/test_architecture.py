@@ -15,7 +15,7 @@ ROOT = Path(tatami.__file__).parent
 
 # From the ground up. A room may import itself and the rooms on lower floors, not its neighbours.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "columns"),
     ("random", "geometry", "description", "single_thread"),
     ("native", "data"),
     ("backends",),

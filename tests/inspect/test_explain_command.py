@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tatami.cli.main import main
+from tatami.columns import width_of
 
 CIRCLE = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=np.uint8)
 
@@ -68,6 +69,17 @@ def test_an_update(capsys, circle):
     assert code == 0, err
     assert "dense1.weight′[0,0] = 1.5133" in out
     assert "w ← w − η·g" in out
+
+
+def test_a_narrow_terminal_gets_no_long_lines(capsys, circle, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    for language in ("en", "ja"):
+        code, out, _ = run(capsys, "ox", circle, "conv1[0,1,0]", "--lang", language)
+        assert code == 0
+        assert "+ F(0, 0, 1, 0)·x(0, 2, 0)" in out
+        # The table of terms keeps its columns; formulas and sentences are broken.
+        told = [line for line in out.splitlines()[1:] if not line.startswith(" " * 6) or "F(" in line]
+        assert max(map(width_of, told)) <= 60
 
 
 def test_im2col(capsys, circle):

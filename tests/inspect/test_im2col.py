@@ -9,7 +9,7 @@ from tests.mathematics.layer_examples import EXAMPLES
 
 from tatami import Convolution, Pad, RandomKey, Sequential, TransposedConvolution, trace
 from tatami.backends.correlation import im2col
-from tatami.inspect.forms import cells
+from tatami.columns import width_of
 from tatami.layers.base import Layer
 from tatami.layers.pooling import Pool
 
@@ -91,7 +91,7 @@ def test_every_matrix_has_its_forms(layer, shapes):
         assert "<table>" in view.html(language=language, one_based=True)
     lines = view.text(width=60, most=5).splitlines()
     matrix = [line for line in lines if "|" in line]
-    assert len({cells(line) for line in matrix}) == 1
+    assert len({width_of(line) for line in matrix}) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,5 +136,5 @@ def test_a_narrow_terminal_gets_fewer_columns():
     network = Sequential(Convolution(64, 5), input_shape=(3, 9, 9))
     view = trace(network, network.initialize(1), RandomKey(1).normal("x", (3, 9, 9))).im2col("conv1")
     lines = view.text(width=100, most=6).splitlines()
-    assert max(map(cells, lines)) <= 100
+    assert max(map(width_of, lines)) <= 100
     assert "…" in next(line for line in lines if "|" in line)

@@ -1,4 +1,4 @@
-"""The trace itself: shapes with and without the axis of examples, errors, forms, im2col."""
+"""The trace itself: shapes with and without the axis of examples, errors, forms."""
 
 import json
 from html.parser import HTMLParser
@@ -31,7 +31,10 @@ from tatami import (
     SquaredError,
     UnknownNameError,
     build,
+    load,
+    native,
     trace,
+    train,
 )
 from tatami.inspect.explanation import equal_bits
 from tatami.inspect.phrases import ENGLISH, JAPANESE
@@ -299,6 +302,21 @@ def test_colour_is_only_added_on_request(kept):
     explanation = kept.explain("conv1", (0, 2, 3))
     assert "\x1b[" not in explanation.text()
     assert "\x1b[" in explanation.text(colour=True)
+
+
+@pytest.mark.skipif(not native.is_built(), reason="the native kernels are not built")
+def test_a_network_that_the_native_backend_trained_is_explained_by_the_reference():
+    digits = load("digits").limited(100)
+    run = train("small_convnet", digits, epochs=1, batch_size=20, backend="native")
+    x = run.model.preprocessing.apply(digits.test.images[:1])
+    kept = trace(run.model.network, run.model.parameters, x, target=3)
+    assert kept["conv2"].output.dtype == np.float64
+    own = run.model.program("native").forward(run.model.parameters, x, keep=True)
+    for name in kept.records:
+        np.testing.assert_allclose(own.values[name][0], kept[name].output, rtol=1e-4, atol=1e-4)
+        at = tuple(size // 2 for size in kept[name].output.shape)
+        assert kept.explain(name, at).check()
+        assert kept.explain_gradient(name, at).check()
 
 
 def test_a_whole_named_network_is_traced():

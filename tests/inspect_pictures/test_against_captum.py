@@ -15,12 +15,35 @@ from captum.attr import (
     Occlusion,
     Saliency,
 )
+from tests.inspect_pictures import test_attributions
 from tests.inspect_pictures.torch_copy import torch_copy
 
 from tatami.inspect.class_activation import grad_cam
 from tatami.inspect.covering import occlusion
 from tatami.inspect.gradients import gradient_times_input, input_gradient, integrated_gradients, saliency
+from tatami.inspect.methods import METHODS
 from tatami.inspect.rectified import deconvolution, guided_backpropagation
+
+# Every attribution → what it is held against: a test of this file, or the identity that defines it in the other.
+SECOND_OPINIONS = {
+    "saliency": "test_saliency",
+    "gradient-input": "test_gradient_times_input",
+    "integrated-gradients": "test_integrated_gradients",
+    "smoothgrad": "test_smooth_gradient_is_the_mean_over_noise_of_the_keys_stream",
+    "guided": "test_guided_backpropagation",
+    "deconvnet": "test_deconvolution",
+    "grad-cam": "test_grad_cam",
+    "occlusion": "test_occlusion",
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_attribution_has_a_second_opinion_and_a_sanity_check(name):
+    assert name in SECOND_OPINIONS, f"compare {name} with captum, or with what defines it"
+    places = {**globals(), **vars(test_attributions)}
+    assert callable(places[SECOND_OPINIONS[name]])
+    (sanity,) = test_attributions.test_a_method_changes_when_the_weights_are_randomised.pytestmark
+    assert name in sanity.args[1]
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import re
 import click
 import pytest
 
+from tatami.columns import width_of
 from tatami.inspect.notation import mathml_formula, unicode_formula
 from tatami.lectures import words
 from tatami.lectures.as_json import lecture_json
 from tatami.lectures.catalogue import CATALOGUE, open_lecture
-from tatami.lectures.layout import width_of
 from tatami.lectures.terminal import lecture_lines, step_lines
 from tatami.lectures.walkthrough import Request, Steps, Text, Worked
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from tatami.columns import filled, width_of
+
 BARS = "▁▂▃▄▅▆▇█"
 PLOT_HEIGHT = 8
 
@@ -79,11 +81,11 @@ def table_lines(
     '  dense   120'
     """
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    widths = [max(width_of(row[column]) for row in cells) for column in range(len(header))]
     return [
         "  "
         + "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
+            filled(cell, width, right=column not in left)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells

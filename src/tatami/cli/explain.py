@@ -1,7 +1,9 @@
 """``tatami explain``: one number of a network with the formula and the numbers that made it."""
 
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
@@ -73,6 +75,8 @@ def command(model: str, image: Path, entry: str, **options: Any) -> None:
     of one. IMAGE is an image file (for a named network its pixels become 0 to 1), or a .npy file with numbers of the
     network's input shape. ENTRY is such as 'conv1[0,2,3]', 'conv1.weight[0,0,1,1]', 'input[0,4,4]' or 'loss';
     indices count from 0 (from 1 with --one-based).
+
+    Whatever backend trained MODEL, the pass is computed by the reference in float64, so that the terms add up.
     """
     kept = traced(model, image, options)
     if options["im2col"]:
@@ -211,7 +215,8 @@ def show(explanation: Explanation, options: dict[str, Any]) -> None:
     }
     if options["form"] == "text":
         wanted = colour_wanted(error_stream=False)
-        click.echo(explanation.text(**settings, colour=wanted is not False), color=wanted)
+        text = explanation.text(**settings, colour=wanted is not False, width=terminal_width())
+        click.echo(text, color=wanted)
     elif options["form"] == "json":
         click.echo(json.dumps(explanation.to_json(**settings), ensure_ascii=False, allow_nan=False))
     else:
@@ -240,5 +245,12 @@ def show_im2col(kept: Trace, entry: str, options: dict[str, Any]) -> None:
     if options["form"] == "json":
         click.echo(json.dumps(view.to_json(), allow_nan=False))
     else:
-        width = get_terminal_size((FALLBACK_WIDTH, 24)).columns
-        click.echo(view.html(**settings) if options["form"] == "html" else view.text(**settings, width=width))
+        as_html = options["form"] == "html"
+        click.echo(view.html(**settings) if as_html else view.text(**settings, width=terminal_width()))
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal; into a file or a pipe nothing is broken unless COLUMNS says how wide."""
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return None
+    return get_terminal_size((FALLBACK_WIDTH, 24)).columns

@@ -8,10 +8,10 @@ import click
 
 from tatami.cli.console import Console, colour_wanted
 from tatami.cli.options import data_option, json_option, language_option
+from tatami.columns import filled, width_of
 from tatami.errors import SettingError
 from tatami.lectures import words
 from tatami.lectures.catalogue import CATALOGUE, open_lecture
-from tatami.lectures.layout import filled, width_of
 from tatami.lectures.walkthrough import Language, Lecture, Request
 
 FALLBACK_WIDTH = 100

@@ -1,6 +1,5 @@
 """The forms in which an explanation is put out: text, Markdown with LaTeX, HTML with MathML, JSON."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -8,6 +7,7 @@ from typing import Any
 
 import click
 
+from tatami.columns import filled, width_of, wrapped
 from tatami.errors import SettingError, unknown_name
 from tatami.inspect.explanation import Explanation, Reference, Term, json_number
 from tatami.inspect.expression import Expression, Named, Negative, Number, Padding, Style, shown_positions
@@ -31,6 +31,7 @@ class Form:
         digits: decimals of numbers in formulas; terms and results are also given in full.
         most_terms: how many terms of a long sum are shown; None for all.
         colour: whether text is coloured for a terminal.
+        width: columns of the terminal; longer formulas and sentences go on below. None breaks nothing.
     """
 
     language: str = "en"
@@ -38,6 +39,7 @@ class Form:
     digits: int = 4
     most_terms: int | None = 12
     colour: bool = False
+    width: int | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -180,19 +182,42 @@ def as_text(explanation: Explanation, form: Form) -> str:
         shown = " = ".join(unicode_formula(part) for part in (name, entries, numbers, result))
         rows.append((form.say("where"), shown))
     rows.append((form.say("terms"), lines.combination))
-    width = max(cells(name) for name, _ in rows)
-    text += [f"  {form.paint(padded(name, width), dim=True)}  {value}" for name, value in rows]
+    width = max(width_of(name) for name, _ in rows)
+    for name, value in rows:
+        text += labelled(name, value, width, form)
     text += term_lines(explanation, form)
     if lines.check:
         colour = "green" if explanation.check() else "red"
-        text.append(
-            f"  {form.paint(padded(form.say('check'), width), dim=True)}  {form.paint(lines.check, fg=colour)}"
-        )
-    text += [
-        f"  {form.paint(padded(form.say('notes') if number == 0 else '', width), dim=True)}  {note}"
-        for number, note in enumerate(lines.notes)
-    ]
+        text += labelled(form.say("check"), lines.check, width, form, fg=colour)
+    for number, note in enumerate(lines.notes):
+        text += labelled(form.say("notes") if number == 0 else "", note, width, form)
     return "\n".join(text)
+
+
+def labelled(name: str, value: str, width: int, form: Form, **styles: Any) -> list[str]:
+    """Return a value with its name in front; where it is too wide it goes on below, indented."""
+    margin = width + 4
+    parts = [value] if form.width is None else broken(value, max(form.width - margin, 20))
+    first = f"  {form.paint(filled(name, width), dim=True)}  {form.paint(parts[0], **styles)}"
+    return [first, *(" " * margin + form.paint(part, **styles) for part in parts[1:])]
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Break a formula or a sentence into lines: not inside parentheses, and before an operator rather than behind it.
+
+    >>> broken("= F(0, 1)·x(2, 3) + F(0, 2)·x(2, 4) + b(0)", 20)
+    ['= F(0, 1)·x(2, 3)', '  + F(0, 2)·x(2, 4)', '  + b(0)']
+    """
+    if width_of(text) <= width:
+        return [text]
+    depth, held = 0, []
+    for before, character in zip(" " + text, text, strict=False):
+        depth += (character in "([") - (character in ")]")
+        bound = character == " " and (depth > 0 or before in "+−=≈←")
+        held.append("\u00a0" if bound else character)
+    indent = "  " if text.startswith("= ") else ""
+    first, *rest = wrapped("".join(held), width - len(indent))
+    return [line.replace("\u00a0", " ") for line in (first, *(indent + line for line in rest))]
 
 
 def term_lines(explanation: Explanation, form: Form) -> list[str]:
@@ -210,36 +235,18 @@ def term_lines(explanation: Explanation, form: Form) -> list[str]:
         for number, term in shown
     ]
     header = ("", "", form.say("value"), form.say("so_far") if rows[0][3] else "")
-    widths = [max(cells(row[column]) for row in (header, *rows)) for column in range(4)]
+    widths = [max(width_of(row[column]) for row in (header, *rows)) for column in range(4)]
     lines = []
     for place, row in enumerate((header, *rows)):
         if place and hidden and place - 1 == (len(rows) + 1) // 2:
             lines.append(" " * 6 + form.say("more", count=hidden))
         number, factors, value, partial = row
         line = (
-            f"      {padded(number, widths[0], left=False)}  {padded(factors, widths[1])}  "
-            f"{padded(value, widths[2], left=False)}  {padded(partial, widths[3], left=False)}"
+            f"      {filled(number, widths[0], right=True)}  {filled(factors, widths[1])}  "
+            f"{filled(value, widths[2], right=True)}  {filled(partial, widths[3], right=True)}"
         ).rstrip()
         lines.append(form.paint(line, dim=True) if place == 0 else line)
     return lines
-
-
-def cells(text: str) -> int:
-    """Return how many cells of a terminal a text takes: Japanese characters take two.
-
-    >>> cells("abc"), cells("公式")
-    (3, 4)
-    """
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
-
-
-def padded(text: str, width: int, *, left: bool = True) -> str:
-    """Fill a text with spaces up to a number of cells."""
-    spaces = " " * max(0, width - cells(text))
-    return text + spaces if left else spaces + text
 
 
 # ---- Markdown ------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.backends.correlation import im2col
+from tatami.columns import filled, width_of
 from tatami.geometry import Geometry, by_axis
 from tatami.inspect.explain.windows import seen_by
-from tatami.inspect.forms import cells, padded
 from tatami.inspect.notation import number_text
 from tatami.inspect.phrases import phrase
 
@@ -144,7 +144,7 @@ class Im2colView:
         row_numbers, column_numbers, result_numbers = self.shown(most)
         while True:
             lines = self.aligned(language, one_based, digits, row_numbers, column_numbers, result_numbers)
-            if width is None or cells(lines[0]) <= width or len(column_numbers) <= 1:
+            if width is None or width_of(lines[0]) <= width or len(column_numbers) <= 1:
                 break
             column_numbers = column_numbers[:-1]
         if len(row_numbers) < len(self.rows):
@@ -172,9 +172,9 @@ class Im2colView:
             entries = [self.entry(row, column, digits) for column in column_numbers]
             results = [number_text(float(self.results[row, k]), digits) for k in result_numbers]
             table.append([row_labels[row], *entries, *cut, "|", *results, *fewer])
-        widths = [max(cells(line[column]) for line in table) for column in range(len(table[0]))]
+        widths = [max(width_of(line[column]) for line in table) for column in range(len(table[0]))]
         return [
-            "  ".join(padded(cell, width, left=False) for cell, width in zip(line, widths, strict=True))
+            "  ".join(filled(cell, width, right=True) for cell, width in zip(line, widths, strict=True))
             for line in table
         ]
 

@@ -114,7 +114,9 @@ def trace(
 ) -> "Trace":
     """Run one example (or a small batch) forward and, with a target, backward, and keep everything.
 
-    The reference backend computes in float64, convolutions as the direct sum in the lecture's order.
+    The reference backend computes in float64, convolutions as the direct sum in the lecture's order, whatever backend
+    and precision the network was trained with: a network trained in float32 is shown with its weights as they are, and
+    its outputs differ from those of its own backend by that backend's rounding only.
 
     Args:
         network: what to run.

@@ -6,7 +6,7 @@ from math import floor, log10
 import numpy as np
 from numpy.typing import NDArray
 
-from tatami.lectures.layout import filled, width_of
+from tatami.columns import filled, width_of
 from tatami.lectures.numerals import numeral
 from tatami.lectures.walkthrough import Histograms, Language, Pictures, Plot, Series
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import click
 
+from tatami.columns import filled, width_of, wrapped
 from tatami.inspect.notation import unicode_formula
 from tatami.lectures import words
-from tatami.lectures.layout import filled, width_of, wrapped
 from tatami.lectures.numerals import as_printed, numeral, numeral_row
 from tatami.lectures.plot_text import histogram_lines, picture_lines, plot_lines
 from tatami.lectures.walkthrough import (
