@@ -285,6 +285,7 @@ def test_named_networks():
 
 def test_synthetic_data_are_the_same_for_the_same_seed_and_new_for_another():
     for make in (
+        synthetic.bars,
         synthetic.shapes_with_masks,
         synthetic.tones_and_chirps,
         synthetic.gestures,

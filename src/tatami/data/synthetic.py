@@ -48,6 +48,33 @@ def shapes_with_masks(count: int, size: int = 32, seed: int = 0) -> tuple[Floats
     return images[:, np.newaxis].astype(np.float32), masks
 
 
+def bars(count: int, size: int = 28, seed: int = 0) -> tuple[Floats, Labels]:
+    """Draw a bar anywhere on a noisy ground, brighter or darker than it: 0 lying, 1 rising, 2 standing, 3 falling.
+
+    Every pixel is as often bright as dark in each class, so that no sum over pixels tells the classes apart: a linear
+    model is left to guess, and a network needs detectors of orientation at every place.
+
+    Returns:
+        Images (N, 1, size, size) and labels (N,).
+
+    >>> images, labels = bars(3)
+    >>> images.shape, labels.shape
+    ((3, 1, 28, 28), (3,))
+    """
+    key = generator(count, seed)
+    labels = drawn_labels(key, count, 4)
+    angle = (labels * np.pi / 4)[:, np.newaxis, np.newaxis]
+    rows, columns = np.mgrid[:size, :size]
+    place = size * (0.25 + 0.5 * key.uniform("places", (count, 2)))
+    right = columns - place[:, 0, np.newaxis, np.newaxis]
+    up = place[:, 1, np.newaxis, np.newaxis] - rows
+    along, across = right * np.cos(angle) + up * np.sin(angle), up * np.cos(angle) - right * np.sin(angle)
+    bar = (np.abs(along) <= 0.22 * size) & (np.abs(across) <= 0.04 * size + 0.5)
+    sign = np.where(key.uniform("sign", (count, 1, 1)) < 0.5, -1.0, 1.0)
+    images = sign * bar + 0.15 * key.normal("noise", (count, size, size))
+    return images[:, np.newaxis].astype(np.float32), labels
+
+
 def tones_and_chirps(count: int, time: int = 256, seed: int = 0) -> tuple[Floats, Labels]:
     """Draw signals with noise: 0 a steady tone, 1 a rising chirp, 2 a falling chirp, 3 a tone that beats.
 

@@ -348,7 +348,9 @@ class Run:
             inputs = tuple(self.planned.value(source, self.batch) for source in node.inputs)
             training, key = self.context
             context = Context(training, key, self.state.get(node.name, {}))
-            result = node.layer.forward(self.ops, inputs, self.planned.read_external(node), context)
+            # One thread, as everywhere on the reference: the same bits, and no second crew on the engine's processors.
+            with self.ops.computing():
+                result = node.layer.forward(self.ops, inputs, self.planned.read_external(node), context)
             self.saved[number] = result
             if result.state:
                 self.new_state[node.name] = dict(result.state)
@@ -367,7 +369,8 @@ class Run:
         node = self.planned.external[number]
         dy = self.planned.gradient(node.name, self.batch)
         parameters = self.planned.read_external(node)
-        result = node.layer.backward(self.ops, dy, self.saved[number].saved, parameters)
+        with self.ops.computing():
+            result = node.layer.backward(self.ops, dy, self.saved[number].saved, parameters)
         for layer, name, _, index in self.planned.parameters:
             if layer == node.name:
                 self.engine.set_parameter(index, GRADIENT, as_floats(result.dparameters[name]))
