@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+import wave
 
 import numpy as np
 import pytest
@@ -127,3 +131,96 @@ def test_the_policy_of_a_run_is_in_its_result(tatami):
     ended = tatami(*TRAIN, "--augment", "shift", "--json")
     assert ended.json["augmentation"]["steps"][0]["type"] == "Shift"
     assert "did you mean 'shift'" in tatami(*TRAIN, "--augment", "shfit").err
+
+
+def photographs(folder, count=8):
+    """Write photographs-like images of two classes, in which every neighbour of a point is alike."""
+    rng = np.random.default_rng(3)
+    for name in ("sea", "wood"):
+        (folder / name / "roll").mkdir(parents=True)
+        for number in range(count):
+            coarse = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+            picture = Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC)
+            picture.save(folder / name / "roll" / f"{number}.png")
+    return folder
+
+
+def test_info_names_the_files_of_near_duplicates_and_of_what_is_tested_and_trained_on(tatami, tmp_path):
+    folder = photographs(tmp_path / "set")
+    with Image.open(folder / "sea" / "roll" / "0.png") as picture:
+        picture.save(folder / "wood" / "roll" / "6.jpg", quality=70)
+        picture.point(lambda value: int(value * 0.9 + 10)).save(folder / "sea" / "roll" / "1.png")
+    # Number 2 of a class is for testing.
+    (folder / "sea" / "roll" / "2.png").write_bytes((folder / "wood" / "roll" / "3.png").read_bytes())
+    ended = tatami("data", "info", folder, "--json")
+    assert ended.code == 0
+    files = ended.json["files"]
+    near = {frozenset(files[str(number)] for number in pair) for pair in ended.json["near_duplicates"]}
+    assert frozenset(("sea/roll/0.png", "wood/roll/6.jpg")) in near
+    assert frozenset(("sea/roll/0.png", "sea/roll/1.png")) in near
+    assert len(near) == 3
+    assert len(ended.json["in_train_and_test"]) == 1
+    text = tatami("data", "info", folder).out
+    assert "3 pairs of nearly equal images" in text
+    assert "1 image to test on that is also trained on" in text
+    assert "wood/roll/3.png, sea/roll/2.png" in text
+
+
+def test_verify_reads_every_file_of_sounds_volumes_videos_and_tables(tatami, tmp_path):
+    photographs(tmp_path / "videos", 2)
+    for name in ("a", "b"):
+        (tmp_path / "sounds" / name).mkdir(parents=True)
+        (tmp_path / "volumes" / name).mkdir(parents=True)
+        for number in range(3):
+            np.save(tmp_path / "volumes" / name / f"{number}.npy", np.zeros((2, 3, 4)))
+            with wave.open(str(tmp_path / "sounds" / name / f"{number}.wav"), "wb") as sound:
+                sound.setparams((1, 2, 8000, 0, "NONE", ""))
+                sound.writeframes(bytes(200))
+    (tmp_path / "list.csv").write_text(
+        "path,label\n"
+        + "".join(f"videos/{name}/roll/{n}.png,{name}\n" for name in ("sea", "wood") for n in (0, 1, 1))
+    )
+    damage = {
+        "sounds": "sounds/a/1.wav",
+        "spectrograms:sounds": "sounds/a/1.wav",
+        "volumes": "volumes/b/2.npy",
+        "list.csv": "videos/sea/roll/1.png",
+    }
+    for dataset in damage:
+        assert "every file is as it should be" in tatami("data", "verify", dataset).out
+        assert tatami("data", "info", dataset, "--json").code == 0
+        assert tatami("data", "show", dataset, "--out", "sheet.png").code == 0
+    for dataset, file in damage.items():
+        (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:50])
+        ended = tatami("data", "verify", dataset, "--json")
+        assert ended.code == 1
+        assert all(file in problem for problem in ended.json["problems"])
+        assert ended.json["problems"]
+
+
+@pytest.mark.parametrize("command", ["info", "show", "verify"])
+@pytest.mark.parametrize(
+    "make", ["nowhere", "nowhere.csv", "nowhere.npz", "empty", "file.txt", "videos:nowhere"]
+)
+def test_data_that_are_not_there_get_a_sentence(tatami, tmp_path, command, make):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_bytes(b"")
+    ended = tatami("data", command, make, "--json")
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 as Linux allows them")
+def test_a_file_whose_name_is_no_text_can_be_spoken_of(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.new("L", (4, 4), 9 * number).save(tmp_path / name / f"{number}.png")
+    with open(os.fsencode(tmp_path) + b"/a/\xff\xfe.png", "wb") as file:
+        file.write(b"no image")
+    words = [sys.executable, "-m", "tatami", "data", "verify", str(tmp_path), "--json"]
+    ended = subprocess.run(words, capture_output=True, check=False, env={**os.environ, "PYTHONUTF8": "1"})
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stderr
+    assert b"no image of a known format" in ended.stdout.replace(b"not an image", b"no image")

@@ -194,8 +194,9 @@ def file_columns(root: Path, paths: Sequence[Path]) -> dict[str, NDArray[Any]]:
     """Return what the places of files say: the ``file`` below the root, and the ``folder`` below that of the class."""
     places = [path.relative_to(root) for path in paths]
     files = [place.as_posix() for place in places]
-    # The first part of a path is the class; of class/anna/1.png the folder is anna, of class/1.png nothing.
-    folders = ["/".join(place.parts[1:-1]) for place in places]
+    # Of class/anna/1.png the folder is anna, of class/1.png nothing; the class may lie in train/ or test/.
+    above = 2 if any_class_folders(root / "train") else 1
+    folders = ["/".join(place.parts[above:-1]) for place in places]
     return {"file": np.array(files, dtype=object), "folder": np.array(folders, dtype=object)}
 
 

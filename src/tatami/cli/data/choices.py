@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from tatami.cli.choices import Source
 from tatami.cli.console import Console
 from tatami.cli.options import image_size
 from tatami.data import Dataset, DatasetSplits
 from tatami.data.contact_sheet import write_sheet
+
+MOST_LOOKED_AT = 200
 
 out_option = click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="PNG to write."
@@ -33,8 +36,20 @@ def chosen_splits(dataset: str, options: dict[str, Any]) -> DatasetSplits:
 
 def value_range(dataset: Dataset) -> tuple[float, float]:
     """Return what is drawn black and white: 0 and the largest pixel value, or what signals swing between."""
-    low = float(dataset.images[: min(len(dataset), 1000)].min())
-    return (0.0, dataset.format.maximum) if low >= 0 else (-dataset.format.maximum, dataset.format.maximum)
+    some = np.arange(0, len(dataset), -(-len(dataset) // MOST_LOOKED_AT))
+    low, high = (float(one(dataset.images[some])) for one in (np.min, np.max))
+    maximum = dataset.format.maximum
+    if low < -maximum or high > maximum:  # spectrograms and the like, which have no range of their own
+        return low, high
+    return (0.0, maximum) if low >= 0 else (-maximum, maximum)
+
+
+def name_of(dataset: Dataset, number: int) -> str:
+    """Say which sample is meant: its file where that is known, else its place."""
+    for column in ("file", "path"):
+        if column in dataset.columns:
+            return str(dataset.columns[column][number])
+    return f"sample {number}"
 
 
 def is_ink(dataset: Dataset) -> bool:

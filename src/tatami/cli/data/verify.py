@@ -1,7 +1,7 @@
 """``tatami data verify``: are the files of a data set whole and the right ones?"""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,16 @@ from tatami.cli.console import Console
 from tatami.cli.data.choices import chosen_splits
 from tatami.cli.options import channels_option, data_option, json_option, size_option
 from tatami.data.cifar import CIFAR_SETS
+from tatami.data.class_folders import files_with, is_folder
 from tatami.data.download import RemoteFile
+from tatami.data.files import inside, rows_of
 from tatami.data.image_files import read_pixels
-from tatami.data.image_folder import files_of_parts, flat
+from tatami.data.image_folder import images_below
 from tatami.data.mnist import IDX_SETS, cache_folder
+from tatami.data.sound import read_wav
+from tatami.data.sources import NAMES, kind_and_path, kind_of_files
+from tatami.data.task_sources import has_column
+from tatami.data.volumes import read_volume
 from tatami.errors import DataError, TatamiError
 
 CHUNK = 2**20
@@ -49,14 +55,37 @@ def problems(dataset: str, data_folder: Path | None) -> Iterator[str]:
         files = IDX_SETS[dataset].files if dataset in IDX_SETS else (CIFAR_SETS[dataset].archive,)
         yield from (reason for file in files if (reason := wrong_with(file, folder)))
         return
-    place = Path(dataset).expanduser()
-    if place.is_dir():
-        train, test = files_of_parts(place)
-        for path in [*flat(train), *flat(test or {})]:
-            try:
-                read_pixels(path, 3)
-            except TatamiError as error:
-                yield str(error)
+    if dataset in NAMES:
+        return
+    kind, path = kind_and_path(dataset)
+    place = Path(path).expanduser()
+    for file, read in files_to_read(place, kind):
+        try:
+            read(file)
+        except TatamiError as error:
+            yield str(error)
+
+
+def files_to_read(place: Path, kind: str | None) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
+    """Yield the files of a folder or table, each with what reads it."""
+    if place.suffix.lower() == ".csv" and place.is_file():
+        has_images = has_column(place, "path") and has_column(place, "label")
+        for row in rows_of(place) if has_images else []:
+            yield inside(place.parent, row["path"], place), read_image
+    if not is_folder(place):
+        return
+    kind = kind or kind_of_files(place)
+    if kind in ("signals", "spectrograms"):
+        yield from ((file, read_wav) for file in files_with(place, (".wav",)))
+    elif kind == "volumes":
+        yield from ((file, read_volume) for file in files_with(place, (".npy",)))
+    else:
+        yield from ((file, read_image) for file in images_below(place))
+
+
+def read_image(path: Path) -> Any:
+    """Decode an image."""
+    return read_pixels(path, 3)
 
 
 def wrong_with(file: RemoteFile, folder: Path) -> str | None:
