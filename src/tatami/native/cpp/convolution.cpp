@@ -1,7 +1,8 @@
 // Convolution: what is planned once, and the forward pass.
 //
-// A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 pooling fused, two rows at a time go through a
-// strip of scratch memory that stays in the first-level cache. 3×3 windows with enough channels take Winograd's way, and
+// A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 pooling fused, four pixels stay in registers
+// until their maximum is known; signals and products of bf16 go two rows, or one, at a time through a strip of scratch memory
+// that stays in the first-level cache. 3×3 windows with enough channels take Winograd's way, and
 // where every channel has its own filter the vector runs over channels.
 //
 // At prediction a batch normalisation behind it is a line through constants, and goes into the weights when they are packed:
@@ -150,6 +151,10 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
                            : weight_values() + panel.weight;
         row.bias = bias_values() + filter;
         const float* const panel_input = source.data + panel.group * (pairs ? channel_words : group_channels);
+        if (pool && !pairs && pair_rows() == 2) {
+            maxima_of_panel(row, panel_input, to + filter, n, filter, begin, end);
+            continue;
+        }
         if (pool) {
             pooled_panel(row, source, panel_input, to + filter, n, thread, filter, begin, end);
             continue;
@@ -225,6 +230,29 @@ Index Convolution::tiles_at_once(Index pixel) const {
 void Convolution::set_panels(Winograd& job, Index columns) const {
     job.panels = (columns + 2 * lanes - 1) / (2 * lanes);
     job.last_vectors = columns - (job.panels - 1) * 2 * lanes > lanes ? 2 : 1;
+}
+
+void Convolution::maxima_of_panel(const CorrelateRow& row, const float* from, float* to, Index n, Index filter, Index begin,
+                                  Index end) const {
+    const Tensor& x = plan.value(input);
+    const Tensor& y = plan.value(node);
+    PooledRow job{};
+    job.input_stride = row.input_stride;
+    job.input_line = settings.window.stride[1] * x.step[1];
+    job.segments = row.segments;
+    job.segment_count = row.segment_count;
+    job.weight = row.weight;
+    job.bias = row.bias;
+    job.output_stride = y.step[2];
+    job.code_stride = y.stride;
+    job.pixels = y.size[2];
+    job.vectors = row.vectors;
+    for (Index h = begin; h < end; ++h) {
+        job.input = from + 2 * h * job.input_line;
+        job.output = to + h * y.step[1];
+        job.code = plan.trains() ? plan.codes(code_base, n, code_image) + h * y.size[2] * y.stride + filter : nullptr;
+        plan.kernels.correlate_and_pool(job);
+    }
 }
 
 // Two rows of pixels at a time into a strip, and their maxima out of it.

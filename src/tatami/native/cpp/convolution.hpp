@@ -71,6 +71,8 @@ private:
     }
     void forward_depthwise(const float* from, float* to, Index begin, Index end) const;
     void forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const;
+    void maxima_of_panel(const CorrelateRow& row, const float* from, float* to, Index n, Index filter, Index begin,
+                         Index end) const;
     void pooled_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread,
                       Index filter, Index begin, Index end);
     Index tiles_at_once(Index pixel) const;

@@ -16,6 +16,9 @@ using tatami::PoolPair;
 
 constexpr std::int32_t inactive = 4;
 
+// As maximum_of_four decides, lane by lane.
+TATAMI_INLINE Vector larger(Vector best, Vector other) { return other > best ? other : best; }
+
 // The maximum of four vectors, and into `code` which it was.
 TATAMI_INLINE Vector maximum_of_four(Vector a, Vector b, Vector c, Vector d, Integers& code) {
     Vector best = a;

@@ -112,6 +112,22 @@ struct PoolPair {
     Index channels;
 };
 
+// One panel of filters over two rows of input, ReLU, and one row of 2×2 maxima out of it; see pooled_correlation.hpp.
+struct PooledRow {
+    const float* input;
+    Index input_stride, input_line;  // floats between neighbouring output pixels, and between the two rows
+    const Segment* segments;
+    Index segment_count;
+    const float* weight;  // (sum of the segments' lengths) × (vectors · lanes)
+    const float* bias;    // vectors · lanes
+    float* output;
+    Index output_stride;
+    std::uint8_t* code;  // which position won, or null
+    Index code_stride;
+    Index pixels;  // pooled
+    int vectors;   // 1 or 2
+};
+
 // The way back: one row of pooled gradients becomes two rows, zero but for the winners.
 struct UnpoolPair {
     const float* dy;
@@ -282,6 +298,7 @@ struct Kernels {
     void (*lp_pool)(const Pooling&);
     void (*lp_pool_gradient)(const PoolingGradient&);
     void (*pool_pair)(const PoolPair&);
+    void (*correlate_and_pool)(const PooledRow&);
     void (*unpool_pair)(const UnpoolPair&);
     void (*sparse_weight_gradient)(const SparseWeightGradient&);
     void (*masked_weight_gradient)(const MaskedWeightGradient&);

@@ -6,6 +6,7 @@
 #include "elementwise.hpp"
 #include "fused_pooling.hpp"
 #include "normalization.hpp"
+#include "pooled_correlation.hpp"
 #include "pooling.hpp"
 #include "random_mask.hpp"
 #include "scatter_gradient.hpp"
@@ -22,7 +23,7 @@ const Kernels* TATAMI_KERNELS() {
         TATAMI_NAME,      lanes,      tile_pixels,           correlate<Floats>, weight_gradient<Floats>, depthwise,
         depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
-        lp_pool,          lp_pool_gradient, pool_pair, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
+        lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
         activate,         activate_gradient, curve, curve_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, update, keep_mask, transpose,
     };
     return &kernels;
