@@ -235,6 +235,28 @@ class Network:
             for layer, specs in self.parameter_specs.items()
         }
 
+    def freeze(self, *layers: str) -> tuple[tuple[str, float], ...]:
+        """Return the ``rates`` of an optimiser that leaves some layers as they are.
+
+        A network is data and holds no parameters, so the optimiser is told what not to move. Factors other than 0 make
+        layers slow or quick: ``(*network.freeze("conv1"), ("conv2", 0.1))``.
+
+        Args:
+            layers: names of layers with parameters.
+
+        Raises:
+            UnknownNameError: no such layer, or one without parameters.
+
+        >>> from tatami.models import lenet5
+        >>> from tatami.optimizers import SGD
+        >>> SGD(0.1, rates=lenet5().freeze("conv1", "conv2")).rates
+        (('conv1', 0.0), ('conv2', 0.0))
+        """
+        for layer in layers:
+            if layer not in self.parameter_specs:
+                raise unknown_name(f"layer with parameters of {self.name}", layer, self.parameter_specs)
+        return tuple((layer, 0.0) for layer in layers)
+
     def initial_state(self, dtype: str = "float32") -> Parameters:
         """Return the state that layers carry from step to step (running statistics): layer → name → array."""
         states = {node.name: node.layer.initial_state(*self.input_shapes(node)) for node in self.nodes}

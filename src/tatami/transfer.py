@@ -100,8 +100,5 @@ def frozen(network: Network, except_for: Iterable[str]) -> tuple[tuple[str, floa
     >>> frozen(mlp(), except_for=["dense3"])
     (('dense1', 0.0), ('dense2', 0.0))
     """
-    free = set(except_for)
-    for layer in free:
-        if layer not in network.parameter_specs:
-            raise unknown_name(f"layer with parameters of {network.name}", layer, network.parameter_specs)
-    return tuple((layer, 0.0) for layer in network.parameter_specs if layer not in free)
+    free = {layer for layer, _ in network.freeze(*except_for)}
+    return network.freeze(*(layer for layer in network.parameter_specs if layer not in free))

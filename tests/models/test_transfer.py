@@ -107,6 +107,20 @@ def test_what_was_learned_on_some_digits_helps_with_the_others():
     assert scores["transfer"] > 0.6 > 0.5 > scores["random"]
 
 
+def test_a_network_says_how_its_layers_are_frozen():
+    network = build("mlp", (1, 4, 4), 3)
+    start = network.initialize(1)
+    rates = (*network.freeze("dense1"), ("dense2", 0.5))
+    assert rates == (("dense1", 0.0), ("dense2", 0.5))
+    session = Program(network).session(start, SGD(0.1, rates=rates))
+    session.step(RandomKey(1).uniform("x", (4, 1, 4, 4)), np.array([0, 1, 2, 0]), RandomKey(), 0.1)
+    np.testing.assert_array_equal(session.parameters["dense1"]["weight"], start["dense1"]["weight"])
+    assert not np.array_equal(session.parameters["dense2"]["weight"], start["dense2"]["weight"])
+    assert network.freeze() == ()
+    with pytest.raises(UnknownNameError, match="layer with parameters of mlp 'relu1'"):
+        network.freeze("relu1")
+
+
 def test_errors():
     with pytest.raises(SettingError, match="rates are pairs of a layer's name and a factor"):
         SGD(rates=(("conv1", -1.0),))
