@@ -9,6 +9,7 @@ import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from math import prod
 from typing import Any
 
@@ -321,6 +322,22 @@ class Network:
             }
             for node in self.nodes
         ]
+
+    def _repr_html_(self) -> str:
+        """Show the summary in a notebook, as a table."""
+        rows = self.summary_rows()
+        names = ("layer", "type", "settings", "output", "parameters", "multiply-adds", "receptive field")
+        head = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
+        body = []
+        for row in rows:
+            shape = "×".join(map(str, row["output_shape"]))
+            words = (row["name"], row["type"], row["settings"])
+            numbers = (shape, f"{row['parameters']:,}", f"{row['multiply_adds']:,}", row["receptive_field"])
+            cells = "".join(f'<td style="text-align:left">{escape(str(word))}</td>' for word in words)
+            cells += "".join(f'<td style="text-align:right">{escape(str(number))}</td>' for number in numbers)
+            body.append(f"<tr>{cells}</tr>")
+        title = f"{self.name}: {self.parameter_count:,} parameters, {self.multiply_adds:,} multiply-adds"
+        return f"<p><strong>{escape(title)}</strong></p><table><tr>{head}</tr>{''.join(body)}</table>"
 
     def summary(self) -> str:
         """Return a table of the layers: shapes, parameters, exact multiply-adds and receptive field.

@@ -88,7 +88,7 @@ def test_every_matrix_has_its_forms(layer, shapes):
     assert json.loads(json.dumps(stored, allow_nan=False)) == stored
     for language in ("en", "ja"):
         assert "it" in view.text(language=language).splitlines()[0]
-        assert "<table>" in view.html(language=language, one_based=True)
+        assert "<table " in view.html(language=language, one_based=True)
     lines = view.text(width=60, most=5).splitlines()
     matrix = [line for line in lines if "|" in line]
     assert len({width_of(line) for line in matrix}) == 1

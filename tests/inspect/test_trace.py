@@ -319,6 +319,20 @@ def test_a_network_that_the_native_backend_trained_is_explained_by_the_reference
         assert kept.explain_gradient(name, at).check()
 
 
+def test_notebooks_show_traces_and_networks_as_tables(kept):
+    for shown, words in (
+        (kept, ["conv1", "MaxPool", "2×4×5"]),
+        (kept.network, ["pool1", "Convolution", "4"]),
+    ):
+        html = shown._repr_html_()
+        page = Balanced()
+        page.feed(html)
+        assert page.open == []
+        assert all(word in html for word in words)
+    hostile = Network({"<b>": ReLU()}, (2,), name="<script>")
+    assert "<script>" not in hostile._repr_html_() + trace(hostile, {}, np.ones(2))._repr_html_()
+
+
 def test_a_whole_named_network_is_traced():
     network = build("simple_convnet", (1, 12, 12), 3)
     kept = trace(network, network.initialize(1), RandomKey(1).uniform("x", (1, 12, 12)), target=1)

@@ -18,6 +18,9 @@ from tatami.inspect.phrases import phrase
 
 PADDING_MARK = "·"
 MOST_RESULTS = 8
+TABLE_STYLE = (
+    "border-collapse:separate;border-spacing:.8em .1em;text-align:right;font-variant-numeric:tabular-nums"
+)
 
 # What stands behind the matrix: the outputs as a product with the filters, or pooled from each channel's columns; the
 # maps between the two steps of a separable convolution; the funnel of FReLU; or, in front of a transposed convolution's
@@ -218,9 +221,10 @@ class Im2colView:
         legend = "<br>".join(escape(line.strip()) for line in self.legend(language))
         hidden = len(self.rows) - len(row_numbers)
         more = f"<p>{escape(phrase(language, 'more', {'count': hidden}))}</p>" if hidden else ""
+        window, rows = escape(phrase(language, "window")), "".join(body)
         return (
             f'<section class="tatami-im2col" lang="{escape(language)}" style="overflow-x:auto"><p>{legend}</p>'
-            f"<table><tr><th>{escape(phrase(language, 'window'))}</th>{head}</tr>{''.join(body)}</table>"
+            f'<table style="{TABLE_STYLE}"><tr><th>{window}</th>{head}</tr>{rows}</table>'
             f"{more}</section>"
         )
 

@@ -33,8 +33,8 @@ ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 SUPERSCRIPTS = dict(zip("0123456789+-n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", strict=True)) | {"−": "⁻"}
 SUBSCRIPTS = dict(zip("0123456789+-", "₀₁₂₃₄₅₆₇₈₉₊₋", strict=True)) | {"−": "₋"}
 RELATIONS = "=≈←→≤≥<>"
-# A part of a formula with more pieces may end before the next operation.
-LONG_PART = 9
+# A part of a formula with more pieces may end before the next + or -, and behind a sum sign before the next dot.
+SHORT_PART, LONG_PART = 3, 9
 LOOSE = frozenset("+-=<>≤≥≠≈←→∈±×…")
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[0-9]+(?:\.[0-9]+)?|[A-Za-z]+|\s+|.", re.DOTALL)
 
@@ -241,7 +241,7 @@ def mathml_formula(latex: str) -> str:
 def mathml_parts(latex: str, *, large: bool = False) -> str:
     """Return a formula as several MathML elements, between which a line may end, so that it fits on a phone.
 
-    It is cut before relations, behind spaces, and before +, - and · where a part grows long; never inside parentheses.
+    It is cut before relations, + and -, behind spaces, and in a long product under a sum; never inside parentheses.
 
     Args:
         latex: the formula.
@@ -269,8 +269,10 @@ def cut(pieces: Sequence[Piece]) -> list[tuple[Piece, ...]]:
     for piece in pieces:
         shown = piece.shown if piece.kind == "operator" else ""
         relation = shown in tuple(RELATIONS)
-        sign = shown in ("+", "−", "·") and len(parts[-1]) > LONG_PART
-        if depth == 0 and parts[-1] and (relation or sign):
+        sign = shown in ("+", "−") and len(parts[-1]) > SHORT_PART
+        summed = any(first_operator(before) in ("Σ", "∏") for before in parts[-1])
+        dot = shown == "·" and summed and len(parts[-1]) > LONG_PART
+        if depth == 0 and parts[-1] and (relation or sign or dot):
             parts.append([])
         parts[-1].append(piece)
         depth += (shown in tuple("([{⌊")) - (shown in tuple(")]}⌋"))

@@ -20,6 +20,7 @@ An explanation names the entries that the number was made from; each can be foll
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from tatami.inspect.explanation import (
 )
 from tatami.inspect.expression import Formula, Sum
 from tatami.inspect.im2col_view import Im2colView
+from tatami.inspect.notation import number_text
 from tatami.inspect.window_matrices import window_matrix
 from tatami.layers.base import Context
 from tatami.losses import Loss, SoftmaxCrossEntropy
@@ -236,6 +238,23 @@ class Trace:
         several = "1 example" if self.examples == 1 else f"{self.examples} examples"
         loss = "" if self.target is None else f", loss {self.loss_value:.4g}"
         return f"<Trace of {self.network.name}: {several}{loss}; layers {', '.join(self.records)}>"
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what the trace holds: a row for each layer, with the range of its numbers."""
+        names = ("layer", "class", "shape", "smallest", "mean", "largest")
+        head = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
+        body = []
+        for name in (INPUT, *self.records):
+            values = self[name].output
+            kind = "" if name == INPUT else type(self.records[name].node.layer).__name__
+            shape = "×".join(map(str, values.shape))
+            numbers = [number_text(float(of(values))) for of in (np.min, np.mean, np.max)]
+            cells = "".join(
+                f'<td style="text-align:left">{escape(word)}</td>' for word in (name, kind, shape)
+            )
+            cells += "".join(f'<td style="text-align:right">{escape(number)}</td>' for number in numbers)
+            body.append(f"<tr>{cells}</tr>")
+        return f"<p>{escape(repr(self))}</p><table><tr>{head}</tr>{''.join(body)}</table>"
 
     # ---- looking at arrays -----------------------------------------------------------------------------------
 
