@@ -312,7 +312,7 @@ def draw(
     measured: Detection | None,
 ) -> list[Path]:
     """Draw the ROC curve, the spread of the scores and the highest ones; without matplotlib say what draws them."""
-    from tatami.cli.task_report import before_and_after
+    from tatami.inspect.task_drawings import before_and_after
     from tatami.inspect.task_pictures import draw_reconstructions, draw_roc, draw_scores
 
     written = []

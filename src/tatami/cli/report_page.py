@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tatami.cli.console import Console
-from tatami.cli.evaluate import chosen_source
+from tatami.cli.evaluate import chosen_source, loaded_for
 from tatami.cli.options import (
     channels_option,
     data_option,
@@ -16,6 +16,7 @@ from tatami.cli.options import (
     size_option,
 )
 from tatami.inspect.phrases import Language
+from tatami.training.model import load_model
 from tatami.training.run_folder import RunFolder
 
 PAGE = "report.html"
@@ -47,14 +48,16 @@ def command(
 
     Settings, learning curves, confusion, worst mistakes, calibration, the network as a diagram, its filters and
     feature maps, what speaks for the classes of some test images, what excites its units, ideal images, and units that
-    do nothing. The test images are those of DATASET, by default of the data that the run was trained on.
+    do nothing; of a run for another task its own pictures and measures. The test images are those of DATASET, by
+    default of the data that the run was trained on.
     """
     from tatami.inspect.report import Subject, write_report
 
     console = Console(machine=as_json)
     RunFolder.open(run)  # a path that is no run is told before anything is said about data
-    source = chosen_source(run, dataset, options)
-    subject = Subject.of_run(run, source.load().test, language, filters)
+    trained = load_model(run)
+    splits = loaded_for(trained, chosen_source(run, dataset, options, trained))
+    subject = Subject.of_run(run, splits.test, language, filters)
     subject.grown_filters()  # what was not recorded is said before anything is drawn
     path = subject.folder / PAGE if out is None else out
     write_report(path, subject, progress=lambda title: console.note(f"  {title}"))

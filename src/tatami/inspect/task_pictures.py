@@ -6,7 +6,7 @@ by their probability, and what stands out as an anomaly.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def overlaid(picture: NDArray[np.uint8], mask: NDArray[Any], colours: NDArray[np
     return np.where((flat > 0)[..., None], over, picture)
 
 
-def draw_measures(history: History, path: Path, title: str = "") -> None:
+def draw_measures(history: History, path: Path | BinaryIO, title: str = "") -> None:
     """Draw the loss and the first two measures over the epochs, training and (if there is one) validation."""
     names = history.measures()[:2]
     with styled():
@@ -132,7 +132,7 @@ def draw_measures(history: History, path: Path, title: str = "") -> None:
         save(figure, path, title)
 
 
-def save(figure: Any, path: Path, title: str) -> None:
+def save(figure: Any, path: Path | BinaryIO, title: str) -> None:
     """Write a figure with its title."""
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
@@ -140,9 +140,12 @@ def save(figure: Any, path: Path, title: str) -> None:
 
 
 def draw_rows(
-    rows: Mapping[str, Sequence[NDArray[np.uint8]]], path: Path, title: str = "", captions: Sequence[str] = ()
+    rows: Mapping[str, Sequence[NDArray[np.uint8]]],
+    path: Path | BinaryIO,
+    title: str = "",
+    captions: Sequence[str] = (),
 ) -> Any:
-    """Draw pictures in rows, each row with its name; return nothing but a file.
+    """Draw pictures in rows, each row with its name.
 
     Args:
         rows: what a row shows → its pictures (H, W, 3).
@@ -183,7 +186,7 @@ def draw_masks(
     truths: Sequence[NDArray[Any]],
     seen: Sequence[NDArray[Any]],
     class_names: Sequence[str],
-    path: Path,
+    path: Path | BinaryIO,
     title: str = "",
     palette: Sequence[Sequence[int]] = (),
     captions: Sequence[str] = (),
@@ -220,7 +223,7 @@ def draw_masks(
 
 
 def draw_numbers(
-    said: NDArray[Any], true: NDArray[Any], names: Sequence[str], path: Path, title: str = ""
+    said: NDArray[Any], true: NDArray[Any], names: Sequence[str], path: Path | BinaryIO, title: str = ""
 ) -> None:
     """Draw what was said against what is true, one panel for each number, and the errors' distribution.
 
@@ -256,7 +259,10 @@ def draw_numbers(
 
 
 def draw_reconstructions(
-    rows: Mapping[str, Sequence[NDArray[Any]]], path: Path, title: str = "", captions: Sequence[str] = ()
+    rows: Mapping[str, Sequence[NDArray[Any]]],
+    path: Path | BinaryIO,
+    title: str = "",
+    captions: Sequence[str] = (),
 ) -> None:
     """Draw examples before and after: images in rows of one scale, signals as lines.
 
@@ -277,7 +283,7 @@ def draw_reconstructions(
 
 
 def draw_lines(
-    rows: Mapping[str, Sequence[NDArray[Any]]], path: Path, title: str, captions: Sequence[str]
+    rows: Mapping[str, Sequence[NDArray[Any]]], path: Path | BinaryIO, title: str, captions: Sequence[str]
 ) -> None:
     """Draw signals before and after, one panel for each example."""
     count = len(next(iter(rows.values())))
@@ -301,7 +307,7 @@ def draw_latent(
     class_names: Sequence[str],
     plane: NDArray[Any],
     reach: float,
-    path: Path,
+    path: Path | BinaryIO,
     title: str = "",
 ) -> None:
     """Draw where examples lie in the first two numbers of the code, and what the decoder makes of a grid of codes.
@@ -345,7 +351,7 @@ def draw_latent(
         save(figure, path, title)
 
 
-def draw_letters(texts: Sequence[str], chances: NDArray[Any], path: Path, title: str = "") -> None:
+def draw_letters(texts: Sequence[str], chances: NDArray[Any], path: Path | BinaryIO, title: str = "") -> None:
     """Draw pieces of text, each letter on a ground that says how probable the network found it: white sure, red not.
 
     Args:
@@ -387,7 +393,7 @@ def draw_roc(
     found: NDArray[Any],
     area: float,
     chosen: tuple[float, float] | None,
-    path: Path,
+    path: Path | BinaryIO,
     title: str = "",
 ) -> None:
     """Draw a ROC curve, its area, and the point of the chosen threshold."""
@@ -410,7 +416,11 @@ def draw_roc(
 
 
 def draw_scores(
-    scores: NDArray[Any], strange: NDArray[np.bool_] | None, threshold: float, path: Path, title: str = ""
+    scores: NDArray[Any],
+    strange: NDArray[np.bool_] | None,
+    threshold: float,
+    path: Path | BinaryIO,
+    title: str = "",
 ) -> None:
     """Draw how the scores of normal examples and of anomalies are spread, and the threshold between them."""
     positive = scores[scores > 0]

@@ -61,7 +61,7 @@ def attributions_section(subject: Subject) -> Markup:
     methods = [name for name, method in METHODS.items() if not method.needs_maps or has_convolution(subject)]
     numbers = np.array(subject.shown)
     x = subject.seen(numbers)
-    targets = subject.evaluation.predicted[numbers]
+    targets = subject.judged.predicted[numbers]
     maps = {
         name: attribution_map(name, subject.network, subject.parameters, x, targets, subject.model.state)
         for name in methods

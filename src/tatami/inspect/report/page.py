@@ -20,7 +20,10 @@ from tatami.inspect.report.results import (
 )
 from tatami.inspect.report.structure import diagram_section, filters_section
 from tatami.inspect.report.subject import Subject
+from tatami.inspect.report.task_sections import measures_section, measures_table, pictures_section
 from tatami.training.durable_files import write_durably
+from tatami.training.evaluation import Evaluation
+from tatami.training.measures import MEASURES, Measure
 
 # Nothing may be fetched and nothing may run: the page is complete, and says so to the browser.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -59,6 +62,23 @@ SECTIONS = (
 )
 
 
+# Of a run that does not tell classes apart: what it measures and draws instead, and what any network has.
+WITHOUT_CLASSES = ("settings", "growth", "network", "filters", "histograms", "dead")
+TASK_SECTIONS = (
+    Section("results", Text("Results", "結果"), measures_table),
+    Section("pictures", Text("Pictures", "図"), pictures_section),
+    Section("curves", Text("Learning curves", "学習曲線"), measures_section),
+)
+
+
+def sections_of(subject: Subject) -> tuple[Section, ...]:
+    """Return the parts of the page that there are for a run's task."""
+    if isinstance(subject.evaluation, Evaluation):
+        return SECTIONS
+    general = [section for section in SECTIONS if section.identity in WITHOUT_CLASSES]
+    return (general[0], *TASK_SECTIONS, *general[1:])
+
+
 def report_page(subject: Subject, progress: Callable[[str], None] | None = None) -> str:
     """Return the page of a run as HTML.
 
@@ -71,7 +91,7 @@ def report_page(subject: Subject, progress: Callable[[str], None] | None = None)
     """
     sections: list[Markup] = []
     links: list[Markup] = []
-    for section in SECTIONS:
+    for section in sections_of(subject):
         title = section.title.read(subject.language)
         if progress is not None:
             progress(title)
@@ -107,10 +127,17 @@ def header(subject: Subject, name: str) -> Markup:
     """Return the head of the page: what it is about, and the numbers that are asked for first."""
     evaluation, history = subject.evaluation, subject.checkpoint.history
     say = subject.say
-    right, of = f"{evaluation.correct:,}", f"{len(evaluation.labels):,}"
+    measured: dict[str, str] = {}
+    if isinstance(evaluation, Evaluation):
+        right, of = f"{evaluation.correct:,}", f"{len(evaluation.labels):,}"
+        measured[say("accuracy", "正解率")] = f"{100 * evaluation.accuracy:.2f} %"
+        measured[say("right", "正解")] = say(f"{right} of {of}", f"{right} / {of}")
+    else:
+        for key, value in evaluation.measures.items():
+            measure = MEASURES.get(key, Measure(key))
+            measured[measure.label] = measure.written(value)
     numbers = {
-        say("accuracy", "正解率"): f"{100 * evaluation.accuracy:.2f} %",
-        say("right", "正解"): say(f"{right} of {of}", f"{right} / {of}"),
+        **measured,
         say("loss", "損失"): f"{evaluation.loss:.4f}",
         say("parameters", "パラメータ"): f"{subject.network.parameter_count:,}",
         say("training", "学習時間"): say(f"{history.seconds:.1f} s", f"{history.seconds:.1f} 秒")

@@ -163,7 +163,7 @@ def growth_section(subject: Subject) -> Markup | None:
 
 def confusion_section(subject: Subject) -> Markup:
     """Return which classes are taken for which."""
-    evaluation, say = subject.evaluation, subject.say
+    evaluation, say = subject.judged, subject.say
     pairs = most_confused(evaluation.confusion, subject.class_names, MOST_PAIRS)
     parts = []
     many = len(subject.class_names) > MOST_CELLS_WITH_NUMBERS
@@ -184,7 +184,7 @@ def confusion_section(subject: Subject) -> Markup:
 def confusion_picture(subject: Subject) -> Markup:
     """Return the confusion matrix of many classes as a picture; what it has off its diagonal stands out."""
     title = subject.say("Confusion matrix", "混同行列")
-    figure = confusion_figure(subject.evaluation.confusion, subject.class_names, title, subject.language)
+    figure = confusion_figure(subject.judged.confusion, subject.class_names, title, subject.language)
     legend = subject.say(
         "Blue: right. Red: taken for another class, the darker the more often.",
         "青: 正解。赤: 別のクラスと判断したもので、濃いほど多い。",
@@ -195,7 +195,7 @@ def confusion_picture(subject: Subject) -> Markup:
 
 def confusion_table(subject: Subject) -> Markup:
     """Return the confusion matrix; the stronger the colour, the larger the share of the row."""
-    confusion = subject.evaluation.confusion
+    confusion = subject.judged.confusion
     rows = []
     for label, counts in enumerate(confusion):
         total = max(1, int(counts.sum()))
@@ -217,7 +217,7 @@ def calibration_section(subject: Subject) -> Markup | None:
     """Return whether the model knows how sure it may be, or None if it gives no probabilities."""
     if not subject.gives_probabilities:
         return None
-    curve = calibration(subject.evaluation.probabilities, subject.evaluation.labels)
+    curve = calibration(subject.judged.probabilities, subject.judged.labels)
     introduction = subject.say(
         "Of the images of which the model is 70 to 80 % sure, 70 to 80 % should be right. Bars below the diagonal: it "
         "is too sure of itself; the numbers count the images.",
@@ -231,7 +231,7 @@ def calibration_section(subject: Subject) -> Markup | None:
 
 def worst_section(subject: Subject) -> Markup:
     """Return the images whose true class got the lowest probability."""
-    evaluation, say = subject.evaluation, subject.say
+    evaluation, say = subject.judged, subject.say
     figures = []
     for number in evaluation.worst(WORST):
         true, seen = int(evaluation.labels[number]), int(evaluation.predicted[number])
@@ -259,5 +259,5 @@ def worst_section(subject: Subject) -> Markup:
 
 def score(subject: Subject, number: int, label: int) -> str:
     """Return what the model gave a class."""
-    value = float(subject.evaluation.probabilities[number, label])
+    value = float(subject.judged.probabilities[number, label])
     return f"{100 * value:.0f}\u00a0%" if subject.gives_probabilities else f"{value:.3f}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data import Dataset
+from tatami.errors import SettingError
 from tatami.inspect.colours import as_image
 from tatami.inspect.filter_growth import FilterGrowth, chosen_growth, recorded_layers
 from tatami.inspect.grids import picture
@@ -17,7 +18,7 @@ from tatami.inspect.phrases import Language, Text
 from tatami.losses import SoftmaxCrossEntropy
 from tatami.network import Network, Parameters
 from tatami.training.checkpoint import Checkpoint, load_checkpoint
-from tatami.training.evaluation import Evaluation
+from tatami.training.evaluation import Evaluation, TaskEvaluation
 from tatami.training.growth import Growth
 from tatami.training.model import Model, load_model
 from tatami.training.run_folder import RunFolder
@@ -47,7 +48,7 @@ class Subject:
     model: Model
     checkpoint: Checkpoint
     test: Dataset
-    evaluation: Evaluation
+    evaluation: Evaluation | TaskEvaluation
     language: Language = "en"
     filters: tuple[str, ...] = ()
 
@@ -65,12 +66,19 @@ class Subject:
         model = load_model(folder.path)
         last = folder.last if folder.last.exists() else folder.model_file()
         return cls(
-            folder.path, model, load_checkpoint(last), test, model.evaluate(test), language, tuple(filters)
+            folder.path, model, load_checkpoint(last), test, model.measure(test), language, tuple(filters)
         )
 
     def say(self, english: str, japanese: str) -> str:
         """Return what is said in the language of the page."""
         return Text(english, japanese).read(self.language)
+
+    @property
+    def judged(self) -> Evaluation:
+        """The model measured on classes, for what is shown of classifiers only."""
+        if not isinstance(self.evaluation, Evaluation):
+            raise SettingError(f"the run was trained to {self.evaluation.task}, not to tell classes apart")
+        return self.evaluation
 
     @property
     def network(self) -> Network:
@@ -128,11 +136,11 @@ class Subject:
     @cached_property
     def shown(self) -> list[int]:
         """Numbers of the test images that are looked at closely: the worst mistakes, and one of each first class."""
-        right = self.evaluation.predicted == self.evaluation.labels
-        wrong = [int(number) for number in self.evaluation.worst(SHOWN_WRONG) if not right[number]]
+        right = self.judged.predicted == self.judged.labels
+        wrong = [int(number) for number in self.judged.worst(SHOWN_WRONG) if not right[number]]
         chosen: list[int] = []
         for label in range(len(self.class_names)):
-            of_class = np.flatnonzero(right & (self.evaluation.labels == label))
+            of_class = np.flatnonzero(right & (self.judged.labels == label))
             if len(of_class) and len(chosen) < SHOWN_RIGHT:
                 chosen.append(int(of_class[0]))
         return [*chosen, *wrong] or [0]
@@ -148,9 +156,9 @@ class Subject:
 
     def caption(self, number: int) -> str:
         """Say what an image is and what the model saw."""
-        true = self.class_names[self.evaluation.labels[number]]
-        seen = self.class_names[self.evaluation.predicted[number]]
-        certainty = float(self.evaluation.probabilities[number].max())
+        true = self.class_names[self.judged.labels[number]]
+        seen = self.class_names[self.judged.predicted[number]]
+        certainty = float(self.judged.probabilities[number].max())
         percent = f"{100 * certainty:.0f} %"
         sure = self.say(f", {percent} sure", f"、確信度 {percent}") if self.gives_probabilities else ""
         mistaken = self.say(f", seen as {seen}", f" を {seen} と判断")
