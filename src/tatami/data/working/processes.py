@@ -33,10 +33,14 @@ START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from tatami.data.working.process import main; main()"
 )
-# A worker is one thread; the libraries below NumPy need none of their own.
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
+# A worker is one thread; the libraries below NumPy need none of their own. It makes arrays of the same sizes again and
+# again, whose memory the C library of Linux is told to keep instead of handing it back each time.
+ENVIRONMENT = {
+    **dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+    ),
+    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**28)),
+}
 READ_BYTES = 2**16
 
 
@@ -74,7 +78,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
-                env={**os.environ, **ONE_THREAD},
+                env={**os.environ, **ENVIRONMENT},
                 pass_fds=(*parcel.descriptors, *descriptors),
                 process_group=0,  # Ctrl-C reaches this process only, which then ends its workers.
             )
