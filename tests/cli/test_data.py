@@ -110,6 +110,43 @@ def test_replay_redraws_exactly_what_the_network_saw(tatami, monkeypatch, option
     assert "counted from 0, got 70" in tatami("data", "replay", "run", "--step", 0, "--sample", 70).err
 
 
+def test_replay_of_folds_workers_and_skipped_images(tatami, monkeypatch, tmp_path):
+    """What processes made of a folder with a bad image, in the second fold, by the engine that the run keeps."""
+    for number in range(41):
+        path = tmp_path / "set" / "ab"[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 8))
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    path.write_bytes(b"")
+    seen = []
+    original = Program.session
+
+    def watched(program, *arguments, **named):
+        session = original(program, *arguments, **named)
+        step = session.step
+        seen.append([])
+
+        def spy(x, target, key, learning_rate):
+            seen[-1].append([hashlib.sha256(np.ascontiguousarray(one).tobytes()).hexdigest() for one in x])
+            return step(x, target, key, learning_rate)
+
+        session.step = spy
+        return session
+
+    monkeypatch.setattr(Program, "session", watched)
+    words = ("train", tmp_path / "set", "--network", "perceptron", "--epochs", 2, "--batch-size", 5)
+    more = ("--skip-bad", "--augment", "cutmix", "--folds", 2, "--workers", "2:processes", "--out", "folds")
+    ended = tatami(*words, *more, "--validation", 0.2)
+    assert ended.code == 0, ended.err
+    assert "skipped 1 image" in ended.out + ended.err
+    runs = [steps for steps in seen if steps]
+    for fold, steps in enumerate(runs, start=1):
+        for step in (0, len(steps) - 1):
+            whole = tatami("data", "replay", f"folds/fold{fold}", "--step", step, "--json")
+            assert whole.code == 0, whole.err
+            assert [sample["sha256"] for sample in whole.json["samples"]] == steps[step]
+
+
 def test_verify_names_what_is_wrong(tatami, tmp_path):
     assert "every file is as it should be" in tatami("data", "verify", "digits").out
     for name in ("a", "b"):

@@ -1,6 +1,7 @@
 """``tatami data replay``: exactly what the network saw in a step of a run."""
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import click
 import numpy as np
 
-from tatami.cli.choices import source_of_run
+from tatami.cli.choices import Source, source_of_run
 from tatami.cli.console import Console
 from tatami.cli.data.choices import is_ink, out_option, value_range, write
+from tatami.cli.folds import is_cross_validation, read
 from tatami.cli.options import data_option, json_option
 from tatami.data import Batch, Dataset
 from tatami.data.contact_sheet import contact_sheet
@@ -74,15 +76,31 @@ def replay_command(
 
 def learned_from(run: Path, checkpoint: Checkpoint, data_folder: Path | None) -> Dataset:
     """Load the images that a run learns from; raise if they are not the same ones any more."""
-    source = source_of_run(run)
-    if data_folder is not None:
-        source = replace(source, data_folder=str(data_folder.resolve()))
-    training = source.load().train
+    place = RunFolder.open(run).path
+    number = re.fullmatch(r"fold([1-9][0-9]*)", place.name)
+    if number and is_cross_validation(place.parent):
+        training = fold_of(place.parent, int(number[1]), data_folder)
+    else:
+        training = elsewhere(source_of_run(run), data_folder).load().train
     if checkpoint.data != identity(training):
         raise SettingError(
             f"{run} was trained on other data: {checkpoint.data}, these are {identity(training)}"
         )
     return split(training, checkpoint.settings)[0]
+
+
+def elsewhere(source: Source, data_folder: Path | None) -> Source:
+    """Return where to load data from, in another folder if one is named."""
+    return source if data_folder is None else replace(source, data_folder=str(data_folder.resolve()))
+
+
+def fold_of(folder: Path, number: int, data_folder: Path | None) -> Dataset:
+    """Return the images that one fold of a cross-validation learns from."""
+    cross = read(folder)
+    folds = cross.folds(elsewhere(cross.source, data_folder).load().train)
+    if number > len(folds):
+        raise SettingError(f"{folder} has {len(folds)} folds, there is no fold {number}")
+    return folds[number - 1].train
 
 
 def batch_of(checkpoint: Checkpoint, learning: Dataset, step: int) -> tuple[Batch, int]:
