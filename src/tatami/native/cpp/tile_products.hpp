@@ -135,9 +135,10 @@ void finish_pooled_line(const TileCorrelation& job, const float* upper, const fl
             const float* const above = upper + 2 * p * stride + c;
             const float* const below = lower + 2 * p * stride + c;
             Integers won;
-            const Vector best = maximum_of_four(relu(load(above) + b), relu(load(above + stride) + b), relu(load(below) + b),
-                                                relu(load(below + stride) + b), won);
-            store_up_to(output + p * job.output_pixel + c, best, count);
+            // ReLU after the maximum: it changes neither that nor, where anything is active, who won.
+            const Vector best = maximum_of_four(load(above) + b, load(above + stride) + b, load(below) + b,
+                                                load(below + stride) + b, won);
+            store_up_to(output + p * job.output_pixel + c, relu(best), count);
             if (code == nullptr) continue;
             std::uint8_t* const to = code + p * job.code_pixel + c;
             if (count == lanes) {
