@@ -105,7 +105,8 @@ def test_bad_images_can_be_skipped_and_are_listed(folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as Linux has them")
-def test_more_image_data_than_the_process_may_hold(tmp_path):
+@pytest.mark.parametrize("workers", ["0", "2:processes"])
+def test_more_image_data_than_the_process_may_hold(tmp_path, workers):
     """Trains on 250 MiB of images (a sparse file) in a process that may hold half of that."""
     count = 16000
     path = tmp_path / "large.bin"
@@ -115,6 +116,7 @@ def test_more_image_data_than_the_process_may_hold(tmp_path):
         import resource
         import numpy as np
         from tatami.data import Dataset
+        from tatami.data.augmentation import Pipeline, Shift
         from tatami.layers import Dense, Flatten
         from tatami.network import Sequential
         from tatami.training.run import train
@@ -125,7 +127,10 @@ def test_more_image_data_than_the_process_may_hold(tmp_path):
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         data = Dataset("large", images, np.arange({count}) % 2)
         network = Sequential(Flatten(), Dense(2), input_shape=(1, 128, 128))
-        run = train(network, data, epochs=1, batch_size=32, validation=0.1)
+        varied = Pipeline((Shift(),)) if {workers!r} != "0" else None
+        run = train(
+            network, data, epochs=1, batch_size=32, validation=0.1, workers={workers!r}, augmentation=varied
+        )
         try:
             np.array(images)
         except MemoryError:
