@@ -5,6 +5,7 @@ Every number is a function of (seed, kana, sample), so any sample can be drawn a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import radians
 
 import numpy as np
@@ -26,7 +27,12 @@ LARGEST_GRID = 2**21
 MISSED = 0.5
 CROSSED = 0.4
 
+# A stroke that begins or ends so near an earlier one joins it.
+NEAR = 6.0
+
 Points = NDArray[np.float64]
+# The number of a stroke, and a place on its way.
+Join = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,11 @@ def write_kana(
     # The place of the kana in the table takes the place of the epoch: each kana has its own numbers.
     draws = Draws(RandomKey(seed, NAMES.index(kana)), 0, samples)
     widths = draws.between("pen", *hand.pen) / 2
-    ways, radii = [], []
+    ways: list[Points] = []
+    radii = []
     for number, stroke in enumerate(strokes_of(kana)):
-        way = written(stroke, number, draws, hand)
+        aims = [None if join is None else moved_by(kana, join, ways) for join in joins_of(kana)[number]]
+        way = written(stroke, number, draws, hand, aims)
         ways.append(way)
         radii.append(widths[:, None] * thickness(number, way.shape[1], draws, hand))
     placed = [on_paper(way, draws, size, hand) for way in ways]
@@ -99,8 +107,47 @@ def write_kana(
     return inked(placed, [radius * scale for radius in radii], size)
 
 
-def written(stroke: Stroke, number: int, draws: Draws, hand: Handwriting) -> Points:
-    """Return the pen's way (N, points, 2) along a stroke, as each writer goes it."""
+@cache
+def model_ways(kana: str) -> tuple[Points, ...]:
+    """Return the ways (points, 2) of a kana's strokes as they are drawn in the table."""
+    return tuple(
+        np.concatenate([curve(part[None])[0, int(place > 0) :] for place, part in enumerate(stroke)])
+        for stroke in strokes_of(kana)
+    )
+
+
+@cache
+def joins_of(kana: str) -> tuple[tuple[Join | None, Join | None], ...]:
+    """Return for begin and end of each stroke the earlier stroke that it joins, and the place on its way."""
+    ways = model_ways(kana)
+
+    def joined(number: int, point: NDArray[np.float64]) -> Join | None:
+        for other in range(number):
+            distances = np.sqrt(((ways[other] - point) ** 2).sum(axis=1))
+            if distances.min() < NEAR:
+                return other, int(distances.argmin())
+        return None
+
+    return tuple((joined(number, way[0]), joined(number, way[-1])) for number, way in enumerate(ways))
+
+
+def moved_by(kana: str, join: Join, ways: Sequence[Points]) -> Points:
+    """Return (N, 2): how far the place of a join lies from where it belongs in what is written already."""
+    stroke, place = join
+    return np.asarray(ways[stroke][:, place] - model_ways(kana)[stroke][place])
+
+
+def written(
+    stroke: Stroke,
+    number: int,
+    draws: Draws,
+    hand: Handwriting,
+    aims: Sequence[Points | None] = (None, None),
+) -> Points:
+    """Return the pen's way (N, points, 2) along a stroke, as each writer goes it.
+
+    Whoever begins or ends at an earlier stroke aims at where that one really is: ``aims`` say how far it has moved.
+    """
     moved = []
     wander = draws.normal(f"wander{number}", 1, 2) * hand.wander
     corner: Points | None = None
@@ -111,6 +158,9 @@ def written(stroke: Stroke, number: int, draws: Draws, hand: Handwriting) -> Poi
             points[:, 0] = corner
         corner = points[:, -1]
         moved.append(points)
+    for end, aim in enumerate(aims):
+        if aim is not None:
+            moved[-end][:, -end] += aim - wander[:, 0]
     stretch_end(moved[0], 0, 1, (draws.normal(f"begin{number}", 1) - MISSED) * hand.joins)
     stretch_end(moved[-1], -1, -2, (draws.normal(f"end{number}", 1) - MISSED) * hand.joins)
     sharp = np.concatenate([curve(points)[:, int(place > 0) :] for place, points in enumerate(moved)], axis=1)
