@@ -491,3 +491,56 @@ def composed_layers(draw: st.DrawFn) -> Network:
 def test_layers_of_two_nodes_on_integers_are_exact(isa: str, network: Network, batch: int) -> None:
     assert not executor(network, isa).planned.external
     compare(network, isa, batch, exact=True, largest=1)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(
+    channels=st.sampled_from(SIZES_AROUND_VECTORS),
+    size=st.lists(st.integers(1, 5), max_size=3),
+    neighbours=st.integers(1, 9),
+    alpha=st.sampled_from((0.0, 1e-4, 0.1, 3.0)),
+    beta=st.sampled_from((0.75, 0.5, 2.0)),
+    k=st.sampled_from((2.0, 1.0, 0.01)),
+)
+def test_local_response_normalisation(
+    isa: str, channels: int, size: list[int], neighbours: int, alpha: float, beta: float, k: float
+) -> None:
+    layer = layers.LocalResponseNormalization(neighbours, alpha, beta, k)
+    network = Sequential(layer, input_shape=(channels, *size))
+    assert not executor(network, isa).planned.external
+    reference = Program(network, SquaredError("sum"), precision="f64")
+    native_one = executor(network, isa)
+    x = KEY.normal("x", (3, *network.input_shape)).astype(np.float32)
+    target = KEY.normal("target", x.shape).astype(np.float32)
+    poison(native_one, {}, x)
+    expected = reference.train_step({}, x, target, keep=True)
+    came = native_one.train_step({}, x, target, KEY, {}, True)
+    # A sum of positive terms, its logarithm and its power: relative to each number; gradients are differences.
+    np.testing.assert_allclose(came.output, expected.output, rtol=4e-6)
+    dx, wanted = came.value_gradients["input"], expected.value_gradients["input"]
+    close("dinput", dx, wanted, 1e-5 * max(float(np.abs(wanted).max()), 1e-3))
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(channels=st.sampled_from((1, 3, 8, 9)), batch=st.integers(1, 3), data=st.data())
+def test_products_and_other_shapes(isa: str, channels: int, batch: int, data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
+    more = data.draw(st.sampled_from(([], ["conv1"], ["input"])))
+    factors = data.draw(st.permutations(["conv1", "conv2", *more]))
+    network = Network(
+        {
+            "conv1": (layers.Convolution(2, 1), "input"),
+            "conv2": (layers.Convolution(2, 3, padding=1), "input"),
+            "product": (layers.Multiply(), tuple(factors)),
+            "turned": layers.Reshape((width, 2, height)),
+            "conv3": layers.Convolution(channels, 1),
+            "flat": layers.Reshape((-1,)),
+            "dense1": layers.Dense(2),
+            "back": layers.Reshape((1, 1, 2)),
+        },
+        input_shape=(2, height, width),
+    )
+    assert not executor(network, isa).planned.external
+    compare(network, isa, batch, exact=True, largest=1)

@@ -111,6 +111,12 @@ def add_native_layer(
         return int(
             engine.add_batch_norm(inputs[0], float(layer.momentum), float(layer.epsilon), layer.affine)
         )
+    if kind is layers.LocalResponseNormalization and isinstance(layer, layers.LocalResponseNormalization):
+        return int(engine.add_local_response(inputs[0], layer.size, layer.alpha, layer.beta, layer.k))
+    if kind is layers.Reshape and len(layer.output_shape(*shapes)) <= 4:
+        return int(engine.add_reshape(inputs[0], layer.output_shape(*shapes)))
+    if kind is layers.Multiply:
+        return int(engine.add_product(inputs))
     if kind in (layers.Add, layers.Concatenate):
         return int(engine.add_merge(inputs, kind is layers.Concatenate))
     return None

@@ -240,6 +240,37 @@ int Engine::add_interleave(int input, const Size& size, const Size& stride, cons
     return append(node);
 }
 
+int Engine::add_local_response(int input, Index neighbours, float alpha, float beta, float constant) {
+    check_axis(neighbours, "neighbours");
+    require(std::isfinite(alpha) && alpha >= 0 && std::isfinite(beta) && std::isfinite(constant) && constant > 0,
+            "alpha must be at least 0, k above 0, and beta finite");
+    Node node;
+    node.shape = checked(input).shape;
+    node.kind = Kind::local_response;
+    node.inputs = {input};
+    node.neighbours = neighbours;
+    node.alpha = alpha;
+    node.beta = beta;
+    node.constant = constant;
+    return append(node);
+}
+
+int Engine::add_reshape(int input, const Shape& shape) {
+    check_shape(shape);
+    require(checked(input).shape.count() == shape.count(), "both shapes must have as many numbers");
+    Node node;
+    node.kind = Kind::reshape;
+    node.inputs = {input};
+    node.shape = shape;
+    return append(node);
+}
+
+int Engine::add_product(const std::vector<int>& inputs) {
+    const int number = add_merge(inputs, false);
+    nodes_.back().kind = Kind::multiply;
+    return number;
+}
+
 int Engine::add_merge(const std::vector<int>& inputs, bool concatenate) {
     require(inputs.size() >= 2 && inputs.size() <= 10000, "a merge joins two or more inputs");
     Node node;

@@ -31,7 +31,8 @@ struct DescriptionError : std::invalid_argument {
 };
 
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
-                  concatenate, batch_norm, interleave, external };
+                  concatenate, multiply, batch_norm, local_response, reshape,
+                  interleave, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
 
@@ -58,6 +59,8 @@ struct Node {
     float exponent = 2.0f;
     Curve curve;  // of an activation
     double ratio = 0.0;
+    Index neighbours = 0;                    // of a local response normalisation
+    float alpha = 0, beta = 0, constant = 0;  // likewise
     double momentum = 0.0, epsilon = 0.0;
     bool affine = false;
     std::uint32_t stream = 0;
@@ -122,6 +125,9 @@ public:
     int add_batch_norm(int input, double momentum, double epsilon, bool affine);
     // y of `size` from the maps of all phases; `before` is cut from the start of every axis. See interleave.cpp.
     int add_interleave(int input, const Size& size, const Size& stride, const Size& before, Index groups, bool bias);
+    int add_local_response(int input, Index neighbours, float alpha, float beta, float constant);
+    int add_reshape(int input, const Shape& shape);
+    int add_product(const std::vector<int>& inputs);
     int add_merge(const std::vector<int>& inputs, bool concatenate);
     int add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes);
     void finish(const OptimizerSettings& optimizer);

@@ -246,6 +246,20 @@ struct NormalizedLine {
     bool accumulate;
 };
 
+// One line of pixels of a local response normalisation; see local_response.hpp.
+struct LocalResponse {
+    const float* x;
+    Index x_stride, pixels, channels;
+    Index size, before;  // channels that are summed, and how many of them stand before the own one
+    float alpha, beta, k;
+    const float* dy;  // backward
+    Index dy_stride;
+    float* output;  // y or dx
+    Index output_stride;
+    bool accumulate;
+    float* scratch;  // 3 · (channels + 2 · size + 2 · lanes) floats
+};
+
 enum class Activation : int { identity = 0, step = 1, sigmoid = 2, tanh = 3, relu = 4, leaky_relu = 5, elu = 6, softplus = 7,
                               swish = 8, mish = 9, gelu = 10, gelu_tanh = 11, hard_sigmoid = 12 };
 
@@ -320,6 +334,8 @@ struct Kernels {
     void (*centred_sums)(const NormalizedLine&);
     void (*normalize)(const NormalizedLine&);
     void (*normalize_gradient)(const NormalizedLine&);
+    void (*local_response)(const LocalResponse&);
+    void (*local_response_gradient)(const LocalResponse&);
     void (*update)(const Update&);
     // scale[i] = factor where the 24-bit number of word (first + i) is at least threshold, else 0
     void (*keep_mask)(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count,

@@ -256,6 +256,11 @@ NB_MODULE(_kernels, module) {
         .def("add_flatten", &Engine::add_flatten, "input"_a)
         .def("add_batch_norm", &Engine::add_batch_norm, "input"_a, "momentum"_a, "epsilon"_a, "affine"_a)
         .def("add_interleave", &Engine::add_interleave, "input"_a, "size"_a, "stride"_a, "before"_a, "groups"_a, "bias"_a)
+        .def("add_local_response", &Engine::add_local_response, "input"_a, "neighbours"_a, "alpha"_a, "beta"_a, "constant"_a)
+        .def("add_reshape",
+             [](Engine& e, int input, const std::vector<Index>& shape) { return e.add_reshape(input, shape_of(shape)); },
+             "input"_a, "shape"_a)
+        .def("add_product", &Engine::add_product, "inputs"_a)
         .def("add_merge", &Engine::add_merge, "inputs"_a, "concatenate"_a)
         .def("add_external",
              [](Engine& e, const std::vector<int>& inputs, const std::vector<Index>& shape,

@@ -1,4 +1,6 @@
-// Everything that is neither a convolution nor a dense layer: the way in, poolings, activations, dropout, merges.
+// Everything that is neither a convolution nor a dense layer nor batch normalisation: the way in, poolings, activations,
+// dropout, merges, local response normalisation, other shapes. All work image by image on channels-last pixels; the lines of
+// a tensor with a border do not touch, so most loops go line by line and hand a line to a kernel.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -276,6 +278,131 @@ public:
     }
 };
 
+// The numbers of an image in the order that people see, read as another shape.
+class Reshape : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return "reshape"; }
+    void prepare() override { plan.need_scratch(settings.shape.count()); }
+    void forward(Index n, int thread) override {
+        copy_from_pixels(input_image(n, thread), plan.value(input), plan.scratch(thread));
+        copy_to_pixels(plan.scratch(thread), plan.value(node), output_image(n, thread));
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        if (!wants_input_gradient) return;
+        copy_from_pixels(dy_image(n, thread), plan.gradient(node), plan.scratch(thread));
+        (accumulate_input ? add_to_pixels : copy_to_pixels)(plan.scratch(thread), plan.gradient(input), dx_image(n, thread));
+    }
+};
+
+class LocalResponses : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return "local response normalisation"; }
+    void prepare() override {
+        plan.need_scratch(3 * (settings.shape.channels + 2 * settings.neighbours + 2 * plan.kernels.lanes));
+    }
+    void forward(Index n, int thread) override {
+        const Tensor& y = plan.value(node);
+        for_each_line(thread, n, [&](LocalResponse& job, Index d, Index h) {
+            job.output = output_image(n, thread) + line_offset(y, d, h);
+            job.output_stride = y.stride;
+            plan.kernels.local_response(job);
+        });
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        if (!wants_input_gradient) return;
+        const Tensor& dy = plan.gradient(node);
+        const Tensor& dx = plan.gradient(input);
+        for_each_line(thread, n, [&](LocalResponse& job, Index d, Index h) {
+            job.dy = dy_image(n, thread) + line_offset(dy, d, h);
+            job.dy_stride = dy.stride;
+            job.output = dx_image(n, thread) + line_offset(dx, d, h);
+            job.output_stride = dx.stride;
+            job.accumulate = accumulate_input;
+            plan.kernels.local_response_gradient(job);
+        });
+    }
+
+private:
+    template <typename Visit>
+    void for_each_line(int thread, Index n, Visit visit) const {
+        const Tensor& x = plan.value(input);
+        for (Index d = 0; d < x.size[0]; ++d)
+            for (Index h = 0; h < x.size[1]; ++h) {
+                LocalResponse job{};
+                job.x = input_image(n, thread) + line_offset(x, d, h);
+                job.x_stride = x.stride;
+                job.pixels = x.size[2];
+                job.channels = settings.shape.channels;
+                job.size = settings.neighbours;
+                job.before = settings.neighbours / 2;
+                job.alpha = settings.alpha;
+                job.beta = settings.beta;
+                job.k = settings.constant;
+                job.scratch = plan.scratch(thread);
+                visit(job, d, h);
+            }
+    }
+};
+
+// y = x₁·x₂·…; the gradient of an input is dy times the product of the others, no division by it.
+class Multiply : public Simple {
+public:
+    using Simple::Simple;
+    std::string describe() const override { return "multiply"; }
+    void prepare() override { plan.need_scratch(plan.value(node).size[2] * plan.value(node).stride); }
+    void forward(Index n, int thread) override {
+        const Tensor& y = plan.value(node);
+        for_each_line(y, [&](Index d, Index h) {
+            product(n, thread, d, h, settings.inputs.size(), nullptr, output_image(n, thread) + line_offset(y, d, h), y);
+        });
+    }
+    void backward(Index n, int thread, Index, bool) override {
+        const Tensor& dy = plan.gradient(node);
+        for (std::size_t i = 0; i < settings.inputs.size(); ++i) {
+            const Tensor& dx = plan.gradient(settings.inputs[i]);
+            if (!dx.used) continue;
+            const bool add = plan.accumulates_at(node, i);
+            for_each_line(dy, [&](Index d, Index h) {
+                float* const line = plan.scratch(thread);
+                product(n, thread, d, h, i, dy_image(n, thread) + line_offset(dy, d, h), line, dy);
+                for (Index w = 0; w < dy.size[2]; ++w)
+                    plan.kernels.activate_gradient(Activation::identity, line + w * dy.stride, line + w * dy.stride,
+                                                   plan.image(dx, n, thread) + line_offset(dx, d, h) + w * dx.step[2],
+                                                   settings.shape.channels, add);
+            });
+        }
+    }
+
+private:
+    template <typename Visit>
+    static void for_each_line(const Tensor& tensor, Visit visit) {
+        for (Index d = 0; d < tensor.size[0]; ++d)
+            for (Index h = 0; h < tensor.size[1]; ++h) visit(d, h);
+    }
+
+    // One line of `first` (1 where there is none) times all inputs but number `left_out`, laid out like `like`.
+    void product(Index n, int thread, Index d, Index h, std::size_t left_out, const float* first, float* to,
+                 const Tensor& like) const {
+        for (Index w = 0; w < like.size[2]; ++w) {
+            float* const pixel = to + w * like.stride;
+            bool begun = first != nullptr;
+            if (begun) std::copy_n(first + w * like.stride, settings.shape.channels, pixel);
+            for (std::size_t i = 0; i < settings.inputs.size(); ++i) {
+                if (i == left_out) continue;
+                const Tensor& x = plan.value(settings.inputs[i]);
+                const float* const from = plan.image(x, n, thread) + line_offset(x, d, h) + w * x.step[2];
+                if (begun)
+                    plan.kernels.multiply(from, pixel, pixel, settings.shape.channels, false);
+                else
+                    std::copy_n(from, settings.shape.channels, pixel);
+                begun = true;
+            }
+        }
+    }
+};
+
 class Merge : public Simple {
 public:
     using Simple::Simple;
@@ -335,6 +462,9 @@ std::unique_ptr<Operation> make_simple(Plan& plan, int node) {
         case Kind::softmax: return std::make_unique<Softmax>(plan, node);
         case Kind::dropout: return std::make_unique<Dropout>(plan, node);
         case Kind::flatten: return std::make_unique<Flatten>(plan, node);
+        case Kind::reshape: return std::make_unique<Reshape>(plan, node);
+        case Kind::local_response: return std::make_unique<LocalResponses>(plan, node);
+        case Kind::multiply: return std::make_unique<Multiply>(plan, node);
         case Kind::add:
         case Kind::concatenate: return std::make_unique<Merge>(plan, node);
         default: throw DescriptionError("a node of this kind has no operation");
