@@ -433,3 +433,23 @@ def test_options_that_mean_nothing_to_a_model(tatami, segmented, added, wrote, n
         ended = tatami(*words)
         assert ended.code == 1, words
         assert text in ended.err, (words, ended.err)
+
+
+def test_replay_says_what_the_targets_were(tatami, segmented, added, wrote):
+    for run, text in ((segmented, "ground"), (added, "sum "), (wrote, "e, ")):
+        ended = tatami("data", "replay", run, "--step", 1, "--sample", 0, "--json")
+        assert ended.code == 0, ended.err
+        assert text in ended.json["samples"][0]["target_text"]
+
+
+def test_reports_show_what_belongs_to_the_task(tatami, segmented, added, wrote, normal, tmp_path):
+    cases = ((segmented, "mean IoU"), (added, "RMSE"), (wrote, "perplexity"), (normal, "PSNR"))
+    for run, text in cases:
+        ended = tatami("report", run, "--out", "page.html")
+        assert ended.code == 0, ended.err
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert text in page
+        assert "data:image/png;base64" in page
+        assert "Confusion" not in page
+    assert tatami("report", segmented, "--lang", "ja", "--out", "ja.html").code == 0
+    assert "入力・正解・予測" in (tmp_path / "ja.html").read_text(encoding="utf-8")

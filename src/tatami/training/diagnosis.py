@@ -286,6 +286,8 @@ class Diagnosis:
 
     def input_findings(self, step: int, x: NDArray[Any]) -> Iterator[Finding]:
         """Yield an input that is far from 0 … 1 or that does not vary."""
+        if any(node.layer.takes_indices for node in self.network.nodes):
+            return  # tokens are names, not sizes
         size, variation = rms(x), float(np.std(x))
         if size > LARGEST_INPUT:
             yield Finding(
@@ -426,7 +428,8 @@ class Diagnosis:
         """Yield a loss that stays where it was."""
         quarter = len(self.losses) // 4
         early, late = np.mean(self.losses[:quarter]), np.mean(self.losses[-quarter:])
-        guessing = log(max(2, prod(self.network.output_shape)))
+        classes, *places = self.network.output_shape
+        guessing = log(max(2, classes)) * prod(places)
         entropy = isinstance(self.program.loss, SoftmaxCrossEntropy) and self.program.loss.reduction == "mean"
         if entropy and abs(early - late) < LEAST_MOVE * early and late > 0.9 * guessing:
             yield Finding(

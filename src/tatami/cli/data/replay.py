@@ -22,6 +22,7 @@ from tatami.training.checkpoint import Checkpoint
 from tatami.training.plan import Plan
 from tatami.training.run import checkpoint_to_resume, identity, split
 from tatami.training.run_folder import RunFolder
+from tatami.training.tasks import Classify
 
 COLUMNS = 12
 
@@ -117,15 +118,36 @@ def describe(checkpoint: Checkpoint, batch: Batch, place: int) -> dict[str, Any]
     """Return what one image of a batch was: its place in the data, its target, the fingerprint of its values."""
     target = batch.targets[place]
     names = checkpoint.class_names
+    if not isinstance(checkpoint.settings.task, Classify):
+        return {**described(batch, place), "target_text": in_short(target, names)}
     if batch.targets.ndim == 1:
         text = names[int(target)]
     else:
         text = ", ".join(f"{names[k]} {100 * target[k]:.0f} %" for k in np.flatnonzero(target > 0))
     return {
+        **described(batch, place),
+        "class": names[int(batch.labels[place])],
+        "target_text": text,
+    }
+
+
+def in_short(target: Any, names: tuple[str, ...]) -> str:
+    """Say what the target of another task than classification is."""
+    values = np.asarray(target)
+    if values.dtype.kind == "f":
+        return ", ".join(
+            f"{name} {float(value.flat[0]):.4g}" for name, value in zip(names, values, strict=False)
+        )
+    found = [names[int(number)] for number in np.unique(values) if 0 <= number < len(names)]
+    return ", ".join(found[:12])
+
+
+def described(batch: Batch, place: int) -> dict[str, Any]:
+    """Return what is told of any image of a batch."""
+    return {
         "place": place,
         "index": int(batch.indices[place]),
-        "class": names[int(batch.labels[place])],
-        "target": np.asarray(target).tolist(),
-        "target_text": text,
+        "class": "",
+        "target": np.asarray(batch.targets[place]).tolist(),
         "sha256": hashlib.sha256(np.ascontiguousarray(batch.images[place]).tobytes()).hexdigest(),
     }
