@@ -1,3 +1,9 @@
+// The description of a network, checked number by number, its parameters in the kernels' layout, and the optimiser's step.
+//
+// Weights stand panel by panel (two vectors of filters side by side), within a panel row by row, one row for every float
+// that a window sees, so that the inner loop of a product reads them from the first to the last. A parameter's gradient and
+// the optimiser's slots lie at the same offset of arrays of their own. The update runs in pieces of 4,096 floats, which stay
+// in the first cache while five arrays are read and written. See engine.hpp for how the work is split.
 #include "engine.hpp"
 
 #include <algorithm>

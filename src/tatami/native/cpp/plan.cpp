@@ -1,3 +1,8 @@
+// Planning, once for each way of running: what shares a tensor, what is fused, who writes which gradient and who adds to it,
+// and where everything lies in one arena; then running the stages forward and backward.
+//
+// Forward, an image passes through all operations of its stage while its numbers are in the cache, four images at a time.
+// Backward, sums over images are made in sixteen groups of images, whatever the number of threads, and added in order.
 #include "plan.hpp"
 
 #include <algorithm>

@@ -1,3 +1,7 @@
+// The thread pool: work is handed out in grains, first come first served; see threads.hpp for what may depend on that.
+//
+// Workers spin for some microseconds after a job, because the next one of a training step comes at once, then yield, then
+// sleep. A forked child gets a pool of its own.
 #include "threads.hpp"
 
 #include <algorithm>
