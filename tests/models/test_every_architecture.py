@@ -53,7 +53,7 @@ ELSEWHERE = {
     **dict.fromkeys(("fcn", "unet"), "test_segmentation_tells_discs_from_squares"),
     "sequence_classifier": "test_recurrent_networks_add_two_marked_numbers",
     "char_rnn": "test_a_recurrent_network_spells",
-    "convolutional_autoencoder": "test_autoencoders_reconstruct",
+    "convolutional_autoencoder": "test_a_convolutional_autoencoder_beats_a_linear_one",
     "sparse_autoencoder": "test_a_sparse_autoencoder_is_mostly_silent",
 }
 HERE = ("perceptron", "text_classifier", "autoencoder", "denoising_autoencoder", "variational_autoencoder")
