@@ -2,6 +2,7 @@
 
 from tatami.inspect.explain import (
     activations as activations,
+    class_losses as class_losses,
     convolution as convolution,
     dense as dense,
     dropout as dropout,
@@ -10,6 +11,7 @@ from tatami.inspect.explain import (
     merge as merge,
     normalization as normalization,
     pooling as pooling,
+    reconstruction_losses as reconstruction_losses,
     recurrent as recurrent,
     resampling as resampling,
     sampling as sampling,
