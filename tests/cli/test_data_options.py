@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from tatami.cli import folds as folds_module
+from tatami.cli.data.replay import learned_from
 from tatami.data.augmentation import POLICIES
 from tatami.training import run as run_module
 from tatami.training.progress import ProgressBar
+from tatami.training.run import checkpoint_to_resume, split
+from tatami.training.run_folder import RunFolder
 
 SMALL = ("--network", "perceptron", "--epochs", 2, "--batch-size", 20, "--optimizer", "sgd", "--lr", 0.5)
 
@@ -98,14 +101,57 @@ def test_images_of_a_writer_stay_together(tatami, monkeypatch, tmp_path, groupin
     folds = []
     begin = folds_module.begin_on
     monkeypatch.setattr(folds_module, "begin_on", lambda *words: folds.append(words[3]) or begin(*words))
-    words = ("train", written_by(tmp_path), *SMALL, "--batch-size", 4, "--validation", 0, "--folds", 2)
+    words = ("train", written_by(tmp_path), *SMALL, "--batch-size", 4, "--validation", 0.4, "--folds", 2)
     ended = tatami(*words, "--group-by", grouping, "--json")
     assert ended.code == 0
     assert ended.json["group_by"] == grouping
-    for fold in folds:
-        tested, learned = (set(part.columns["folder"]) for part in (fold.test, fold.train))
+    for fold, run in zip(folds, ended.json["run_dirs"], strict=True):
+        settings = checkpoint_to_resume(RunFolder.open(tmp_path / run)).settings
+        assert settings.group_by == grouping
+        tested, learned, validated = (
+            set(part.columns["folder"]) for part in (fold.test, *split(fold.train, settings))
+        )
         assert tested
+        assert validated
         assert not tested & learned
+        assert not validated & (learned | tested)
+        assert tatami("data", "replay", run, "--step", 0).code == 0
+
+
+def test_a_writer_is_learned_from_or_validated_on(tatami, tmp_path):
+    words = (
+        "train",
+        written_by(tmp_path),
+        *SMALL,
+        "--batch-size",
+        4,
+        "--validation",
+        0.3,
+        "--seed",
+        3,
+        "--schedule",
+        "constant",
+    )
+    ended = tatami(*words, "--group-by", "folder", "--out", "run", "--json")
+    assert ended.code == 0
+    assert ended.json["group_by"] == "folder"
+    # The images to test on are every fifth of a class, whoever wrote them: that is said.
+    assert (
+        "2 groups of 4 are also among the test images, as the data divide them; keep them apart" in ended.err
+    )
+    drawn = tatami("data", "replay", "run", "--step", 0, "--json").json
+    learning = learned_from(tmp_path / "run", checkpoint_to_resume(RunFolder.open(tmp_path / "run")), None)
+    assert len(set(learning.columns["folder"])) == 3
+    for entry in drawn["samples"]:
+        assert learning.class_names[learning.labels[entry["index"]]] == entry["class"]
+    longer = ("--epochs", 3, "--json")
+    resumed = tatami("train", "--resume", "run", *longer).json
+    whole = tatami(*words, "--group-by", "folder", "--out", "whole", *longer).json
+    assert resumed["weights_sha256"] == whole["weights_sha256"]
+    assert (
+        "--group-by cannot be given with --resume"
+        in tatami("train", "--resume", "run", "--group-by", "file").err
+    )
 
 
 def test_groups_that_cannot_be(tatami, tmp_path):
@@ -115,7 +161,13 @@ def test_groups_that_cannot_be(tatami, tmp_path):
     assert "'(' is not a regular expression" in tatami(*words, "file:(").err
     assert "'x9' finds nothing in 'a/writer0" in tatami(*words, "file:x9").err
     assert "would be tested on in one fold, none is left to learn from" in tatami(*words, "file:^.").err
-    assert "say into how many with --folds" in tatami("train", place, "--group-by", "folder").err
+    alone = ("train", place, *SMALL, "--group-by")
+    assert "validate on a share of them with --validation, or divide them with --folds" in (
+        tatami(*alone, "folder", "--validation", 0).err
+    )
+    assert "unknown column 'foldr'" in tatami(*alone, "foldr", "--validation", 0.2).err
+    assert "are of one group, 'png'" in tatami(*alone, "file:png", "--validation", 0.2).err
+    assert "each holds all images of a class" in tatami(*alone, "file:^.", "--validation", 0.2).err
     assert "nothing is known of its images" in tatami(*CROSS, "--group-by", "folder").err
 
 

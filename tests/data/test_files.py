@@ -1,4 +1,4 @@
-"""Tables, arrays, pairs, signals, volumes and videos; and what is wrong with them."""
+"""Tables, arrays, signals, volumes and videos; and what is wrong with them."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from tatami.data import load
-from tatami.data.files import load_arrays, load_pairs, load_table
+from tatami.data.files import load_arrays, load_table
 from tatami.data.on_demand import OnDemand
 from tatami.data.signals import load_signals, load_spectrograms
 from tatami.data.sound import read_wav, spectrogram
@@ -123,24 +123,6 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
         archive.writestr("x.npy", b"\0" * 100_000)
     with pytest.raises(DataError, match="would unpack to 100,000 bytes"):
         load_arrays(tmp_path / "bomb.npz")
-
-
-def test_pairs(tmp_path):
-    for name in ("a", "b"):
-        picture(tmp_path / "images" / f"{name}.png")
-        picture(tmp_path / "masks" / f"{name}.png", 3)
-    images, masks = load_pairs(tmp_path)
-    assert images.shape == (2, 3, 5, 6)
-    assert masks.shape == (2, 5, 6)
-    assert set(masks.ravel()) == {3}
-    picture(tmp_path / "masks" / "b.png", 3, (5, 5))
-    with pytest.raises(DataError, match=r"masks/b\.png: the mask has \(5, 5\) pixels .* its image \(5, 6\)"):
-        load_pairs(tmp_path)
-    (tmp_path / "masks" / "b.png").unlink()
-    with pytest.raises(DataError, match="without a partner: b"):
-        load_pairs(tmp_path)
-    with pytest.raises(DataError, match="no such folder; pairs lie in images/ and masks/"):
-        load_pairs(tmp_path / "images")
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])

@@ -54,6 +54,7 @@ def test_masks_are_numbered_by_what_they_are_painted_with(tmp_path):
     (tmp_path / "cells" / "classes.txt").write_text("ground\nnucleus\n")
     assert load_masks(tmp_path / "cells", size=(12, 8)).train.target_names == ("ground", "nucleus")
     assert load_masks(tmp_path / "cells", size=(12, 8)).train.targets.shape[1:] == (12, 8)
+    assert load_masks(tmp_path / "cells", channels=3).image_shape == (3, 6, 4)
     assert load_for_task(str(tmp_path / "cells")).name == "cells"
 
 
@@ -81,7 +82,7 @@ def test_masks_that_cannot_be_used(tmp_path):
         load_masks(folder)
     pair(folder, "b", grey(1), grey(0, (5, 4)))
     with pytest.raises(
-        DataError, match=r"the mask has \(5, 4\) pixels \(height, width\), its image \(6, 4\)"
+        DataError, match=r"masks/b\.png: the mask has \(5, 4\) pixels \(height, width\), its image \(6, 4\)"
     ):
         load_masks(folder)
     (folder / "masks" / "b.png").unlink()

@@ -151,9 +151,10 @@ def scores_of_normal(
     """Return the scores of the run's validation examples (without any, of the training ones), and their classes."""
     checkpoint = load_checkpoint(folder.model_file())
     training = source.load().train
-    if checkpoint.data != identity(training):
+    found = identity(training, checkpoint.settings.validation_groups)
+    if checkpoint.data != found:
         raise SettingError(
-            f"{folder.path} was trained on other data: {checkpoint.data}, these are {identity(training)}; the "
+            f"{folder.path} was trained on other data: {checkpoint.data}, these are {found}; the "
             f"threshold is chosen by the run's own validation examples: put the data back, or give --threshold"
         )
     examples, kind = normal_examples(*split(training, checkpoint.settings))

@@ -17,7 +17,8 @@ from tatami.cli.console import Console
 from tatami.cli.train import begin_on, loaded, option_name, source_of
 from tatami.data import Dataset
 from tatami.data.augmentation import POLICIES, choose_policy
-from tatami.data.folds import Folds, group_folds, groups_of, stratified_folds
+from tatami.data.folds import Folds, group_folds, stratified_folds
+from tatami.data.groups import groups_of
 from tatami.errors import CheckpointError, SettingError
 from tatami.models.architectures import ARCHITECTURES
 from tatami.training.durable_files import write_json
@@ -99,7 +100,7 @@ def begin_folds(console: Console, dataset: str, options: dict[str, Any]) -> None
             f"{folder} holds folds already; continue them with: tatami train --resume {folder}"
         )
     RunFolder(folder).require_free()
-    cross = Cross(folder, dataset, source, dict(options), identity(splits.train), {})
+    cross = Cross(folder, dataset, source, dict(options), identity(splits.train, options["group_by"]), {})
     cross.folds(splits.train)  # whatever does not fit is said before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     cross = replace(cross, options=with_own_files(folder, options))
@@ -135,10 +136,10 @@ def resume_folds(console: Console, dataset: str | None, given: dict[str, Any]) -
     if "data_folder" in given:
         source = replace(source, data_folder=str(given["data_folder"].resolve()))
     training = loaded(console, source).train
-    if identity(training) != cross.data:
-        raise SettingError(
-            f"{cross.folder} was begun with other data: {dict(cross.data)}, these are {identity(training)}"
-        )
+    # Records that began before groups had a fingerprint do not mention it.
+    found = identity(training, cross.options["group_by"] if "groups_sha256" in cross.data else None)
+    if found != cross.data:
+        raise SettingError(f"{cross.folder} was begun with other data: {dict(cross.data)}, these are {found}")
     go_through(console, replace(cross, options={**cross.options, **changes}), training)
 
 

@@ -37,6 +37,7 @@ from tatami.cli.task_report import (
 )
 from tatami.data import DatasetSplits
 from tatami.data.augmentation import ENGINE_NAMES, POLICIES, OpenCV, choose_policy
+from tatami.data.groups import groups_of
 from tatami.errors import DataError, SettingError
 from tatami.models.architectures import ARCHITECTURES
 from tatami.training.progress import ProgressBar
@@ -136,8 +137,9 @@ WITH_RESUME = {
 )
 @click.option(
     "--group-by", metavar="COLUMN[:REGEX]",
-    help="With --folds: images that agree in this stay together, such as those of a writer. A column of the CSV file; "
-    "for a folder of images 'folder' (below the class) or 'file'; what a regular expression finds in it.",
+    help="Images that agree in this, such as those of a writer, are validated on (with --folds also tested on) "
+    "together or not at all. A column of the CSV file; for a folder of images 'folder' (below the class) or 'file'; "
+    "what a regular expression finds in it.",
 )  # fmt: skip
 @click.option("--limit", type=int, metavar="N", help="Train on the first N images only.")
 @size_option
@@ -184,8 +186,6 @@ def command(ctx: click.Context, /, dataset: str | None, **options: Any) -> None:
     given = {name: value for name, value in options.items() if is_given(ctx, name)}
     from tatami.cli.folds import begin_folds, is_cross_validation, resume_folds
 
-    if options["group_by"] is not None and options["folds"] is None and options["resume_from"] is None:
-        raise SettingError("--group-by divides the images into folds; say into how many with --folds")
     if options["resume_from"] is not None and is_cross_validation(options["resume_from"]):
         resume_folds(console, dataset, given)
         return
@@ -278,6 +278,7 @@ def begin_on(
     name = options["network"] or defaults.network
     network, own_loss = network_for_task(name, splits.train, task, network_settings(options["settings"]))
     settings = chosen_settings(options, defaults) | {"task": task}
+    check_groups(console, splits, settings["group_by"], settings["validation"], options["folds"])
     if options["loss"] is not None:
         settings["loss"] = choose_loss(options["loss"])
     elif own_loss is not None:
@@ -307,6 +308,26 @@ def begin_on(
         **settings,
     )
     return run, splits
+
+
+def check_groups(
+    console: Console, splits: DatasetSplits, group_by: str | None, validation: float, folds: int | None
+) -> None:
+    """Raise where no images would be kept together; say where the data themselves tear groups apart."""
+    if group_by is None or folds is not None:
+        return
+    if not validation:
+        raise SettingError(
+            "--group-by keeps images together where they are divided, and nothing is: validate on a share of them with "
+            "--validation, or divide them with --folds"
+        )
+    learned = set(groups_of(splits.train, group_by))
+    torn = learned & set(groups_of(splits.test, group_by)) if splits.test.columns else set()
+    if torn:
+        console.note(
+            f"{several(len(torn), 'group')} of {len(learned)} are also among the test images, as the data divide "
+            f"them; keep them apart in train/ and test/, in the column 'part', or with --folds"
+        )
 
 
 def chosen_settings(options: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
@@ -339,6 +360,7 @@ def chosen_settings(options: dict[str, Any], defaults: Defaults) -> dict[str, An
         "workers": workers_of(options["workers"]),
         "watch": options["watch"],
         "diagnosis": not options["no_diagnosis"],
+        "group_by": options["group_by"],
     }
     if options["augment"] is not None:
         settings["augmentation"] = choose_policy(options["augment"])
@@ -445,6 +467,7 @@ def result(run: Run) -> dict[str, Any]:
         "threads": threads_in_use(settings.backend, settings.threads),
         "seed": settings.seed,
         "task": settings.task.name,
+        "group_by": settings.group_by,
         "augmentation": None if settings.augmentation is None else settings.augmentation.to_json(),
         "weights_sha256": run.weights_sha256,
         "run_dir": str(run.folder.path),

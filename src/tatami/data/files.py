@@ -1,4 +1,4 @@
-"""Data sets in single files: a table of paths and labels, arrays in ``.npz``; and pairs of images and masks.
+"""Data sets in single files: a table of paths and labels, and arrays in ``.npz``.
 
 Each function returns the images to train on and those to test on: as the files say, else every fifth sample of a
 class is kept for testing. What comes from outside is not trusted: nothing is unpickled, and sizes are checked before
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat, check_finite
-from tatami.data.image_files import ImageFile, checked_size, read_pixels, size_and_colour
-from tatami.data.image_folder import common_size, images_below
+from tatami.data.image_files import ImageFile, checked_size, size_and_colour
+from tatami.data.image_folder import common_size
 from tatami.data.npz import read_arrays
 from tatami.data.on_demand import DecodedFiles, largest_value
 from tatami.data.splits import split_off_test
@@ -146,39 +146,3 @@ def load_arrays(path: str | Path) -> DatasetSplits:
             f"{place}: expected the arrays images and labels (or x and y), it holds {', '.join(known) or 'none'}"
         )
     return DatasetSplits(train=train, test=test) if test else split_off_test(train)
-
-
-def load_pairs(folder: str | Path, channels: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Load segmentation pairs: ``images/`` and ``masks/`` with files of the same names.
-
-    Returns:
-        Images (N, C, H, W) and masks (N, H, W); a mask's grey values are its labels.
-
-    Raises:
-        DataError: an image without a mask, a mask of another size.
-    """
-    root = Path(folder).expanduser()
-    images = {path.stem: path for path in images_below(required_folder(root / "images"))}
-    masks = {path.stem: path for path in images_below(required_folder(root / "masks"))}
-    if set(images) != set(masks) or not images:
-        odd = sorted(set(images) ^ set(masks))
-        raise DataError(
-            f"{root}: every image needs a mask of the same name; without a partner: {', '.join(odd[:5])}"
-        )
-    for name, path in images.items():
-        sizes = size_and_colour(path)[0], size_and_colour(masks[name])[0]
-        if sizes[0] != sizes[1]:
-            raise DataError(
-                f"{masks[name]}: the mask has {sizes[1]} pixels (height, width), its image {sizes[0]}"
-            )
-    common_size({path: size_and_colour(path)[0] for path in images.values()})
-    pixels = np.stack([read_pixels(path, channels) for path in images.values()])
-    labels = np.stack([read_pixels(masks[name], 1)[0] for name in images]).astype(np.int64)
-    return pixels, labels
-
-
-def required_folder(folder: Path) -> Path:
-    """Return a folder, or raise if there is none."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; pairs lie in images/ and masks/")
-    return folder

@@ -1,6 +1,5 @@
 """Cross-validation: every sample is tested on once, by a network that has not learned from it."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -9,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.dataset import Dataset, DatasetSplits
-from tatami.errors import DataError, SettingError, unknown_name
+from tatami.data.groups import numbered_groups
+from tatami.errors import DataError, SettingError
 from tatami.random import RandomKey
 
 
@@ -95,15 +95,11 @@ def group_folds(dataset: Dataset, groups: Sequence[object], count: int, seed: in
         DataError: fewer groups than parts, or a part whose absence leaves a class without images to train on.
     """
     require_count(dataset, count)
-    if len(groups) != len(dataset):
-        raise SettingError(f"{dataset.name}: {len(dataset)} samples need as many groups, got {len(groups)}")
-    names = list(dict.fromkeys(groups))
+    names, members = numbered_groups(dataset, groups)
     if len(names) < count:
         raise DataError(
             f"{dataset.name}: {len(names)} groups cannot be divided into {count} folds; use fewer folds"
         )
-    number = {name: at for at, name in enumerate(names)}
-    members = np.array([number[group] for group in groups])
     sizes = np.bincount(members)
     shuffled = RandomKey(seed).permutation("groups", len(names))
     loads = np.zeros(count, np.int64)
@@ -118,42 +114,3 @@ def require_count(dataset: Dataset, count: int) -> None:
     """Raise unless there are at least two folds."""
     if count < 2:
         raise SettingError(f"{dataset.name}: cross-validation needs at least 2 folds, got {count}")
-
-
-def groups_of(dataset: Dataset, text: str) -> list[str]:
-    """Return the group of each sample.
-
-    Args:
-        dataset: with columns, such as the CSV file's, or 'file' and 'folder' of a folder of images.
-        text: the name of a column, or 'column:expression': what a regular expression finds in it, its first group if
-            it has one.
-
-    >>> files = np.array(["a/anna-1.png", "a/ben-1.png", "b/anna-2.png"])
-    >>> data = Dataset("toy", np.zeros((3, 2)), np.array([0, 0, 1]), columns={"file": files})
-    >>> groups_of(data, "file:([a-z]+)-")
-    ['anna', 'ben', 'anna']
-
-    Raises:
-        SettingError: data without columns, or no regular expression.
-        UnknownNameError: no such column.
-        DataError: a sample in which nothing is found.
-    """
-    name, colon, expression = text.partition(":")
-    if not dataset.columns:
-        raise SettingError(
-            f"{dataset.name}: nothing is known of its images to group them by; CSV files and folders of "
-            f"images have columns"
-        )
-    if name not in dataset.columns:
-        raise unknown_name("column", name, dataset.columns)
-    values = [str(value) for value in dataset.columns[name]]
-    if not colon:
-        return values
-    try:
-        pattern = re.compile(expression)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise SettingError(f"{expression!r} is not a regular expression: {error}") from error
-    found = [pattern.search(value) for value in values]
-    if None in found:
-        raise DataError(f"{dataset.name}: {expression!r} finds nothing in {values[found.index(None)]!r}")
-    return [match[1 if pattern.groups else 0] or "" for match in found if match is not None]

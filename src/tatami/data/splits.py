@@ -63,8 +63,7 @@ def split_off_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[
         SettingError: a fraction out of range.
         DataError: too few images for a validation part.
     """
-    if not 0 < fraction < 1:
-        raise SettingError(f"the validation fraction must be above 0 and below 1, got {fraction!r}")
+    require_fraction(fraction)
     key = RandomKey(seed)
     chosen = np.zeros(len(dataset), dtype=np.bool_)
     for label in range(len(dataset.class_names)):
@@ -78,3 +77,9 @@ def split_off_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[
             f"none to validate on; use a larger fraction or more images"
         )
     return dataset.take(np.flatnonzero(~chosen)), dataset.take(np.flatnonzero(chosen))
+
+
+def require_fraction(fraction: float) -> None:
+    """Raise unless a share can be split off."""
+    if not 0 < fraction < 1:
+        raise SettingError(f"the validation fraction must be above 0 and below 1, got {fraction!r}")

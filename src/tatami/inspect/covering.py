@@ -94,15 +94,6 @@ def window_size(window: PerAxis | None, spatial: tuple[int, ...]) -> tuple[int, 
     return tuple(min(side, whole) for side, whole in zip(size, spatial, strict=True))
 
 
-def step_size(stride: PerAxis | None, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the steps of the patch."""
-    if stride is None:
-        return tuple(max(1, side // 3) for side in size)
-    step = per_axis(stride, len(size), "stride", "occlusion")
-    check_positive(step, "stride", "occlusion")
-    return step
-
-
 def sliding_windows(
     spatial: Sequence[int], size: Sequence[int], step: Sequence[int]
 ) -> list[tuple[slice, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tatami.errors import SettingError, ShapeError
+from tatami.errors import SettingError
 from tatami.geometry import is_whole
 from tatami.inspect.units import Target, resolve_target
 from tatami.inspect.walk import Rules, walk_forward
@@ -242,9 +242,3 @@ def require_count(name: str, value: int) -> None:
     """Raise unless a value is a whole number of at least 1."""
     if not is_whole(value) or value < 1:
         raise SettingError(f"{name} must be a whole number of at least 1, got {value!r}")
-
-
-def require_like(name: str, value: NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Raise unless an array has a shape."""
-    if value.shape != shape:
-        raise ShapeError(f"{name} should have shape {shape}, got {value.shape}")

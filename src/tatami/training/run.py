@@ -11,6 +11,7 @@
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from inspect import signature
@@ -21,6 +22,7 @@ import numpy as np
 
 from tatami import __version__
 from tatami.data import Dataset, DatasetSplits, Preprocessing, fit_preprocessing, split_off_validation
+from tatami.data.groups import groups_of, split_off_validation_groups
 from tatami.data.on_demand import chunks
 from tatami.data.texts import TextFormat
 from tatami.errors import CheckpointError, SettingError, TatamiError, unknown_name
@@ -90,7 +92,8 @@ def train(
         source: how to load the data again; written to ``run.json``.
         progress: what is told while training, such as `tatami.training.progress.ProgressBar`.
         settings: of `TrainingSettings`: epochs, batch_size, optimizer, loss, schedule, clip, validation, patience,
-            seed, backend, precision, threads, augmentation, workers, task, checkpoint_seconds, checkpoint_steps.
+            seed, backend, precision, threads, augmentation, workers, task, checkpoint_seconds, checkpoint_steps, watch,
+            diagnosis, group_by.
 
     Raises:
         TatamiError: settings, shapes or data that do not fit, named.
@@ -113,7 +116,9 @@ def train(
     loss = task.adapted(settings["loss"], training, preprocessing) if "loss" in settings else None
     loss = loss or task.default_loss(training, preprocessing)
     chosen = replace(chosen, loss=loss, task=task.fitted(learning, preprocessing))
-    beginning = first_checkpoint(network, preprocessing, names, identity(training), chosen)
+    beginning = first_checkpoint(
+        network, preprocessing, names, identity(training, chosen.validation_groups), chosen
+    )
     trainer = Trainer(
         beginning, learning, validation, progress=progress
     )  # checks all before anything is written
@@ -148,9 +153,10 @@ def resume(
         if path.is_file():
             place.resume_from(path)
         checkpoint = checkpoint_to_resume(place)
-    if checkpoint.data != identity(training):
+    found = identity(training, checkpoint.settings.validation_groups)
+    if checkpoint.data != found:
         raise SettingError(
-            f"{place.path} was trained on other data: {checkpoint.data}, these are {identity(training)}; "
+            f"{place.path} was trained on other data: {checkpoint.data}, these are {found}; "
             f"a run can only go on with the same images in the same order"
         )
     checkpoint = with_changes(checkpoint, settings)
@@ -215,6 +221,9 @@ def split(dataset: Dataset, settings: TrainingSettings) -> tuple[Dataset, Datase
     """Return the images to learn from, and those to validate on if there are to be any."""
     if settings.validation == 0:
         return dataset, None
+    if settings.group_by is not None:
+        groups = groups_of(dataset, settings.group_by)
+        return split_off_validation_groups(dataset, groups, settings.validation, settings.seed)
     return split_off_validation(dataset, settings.validation, settings.seed)
 
 
@@ -246,8 +255,11 @@ def first_checkpoint(
     )
 
 
-def identity(dataset: Dataset) -> dict[str, Any]:
-    """Return what tells a data set from others: its name, number of images and fingerprint."""
+def identity(dataset: Dataset, group_by: str | None = None) -> dict[str, Any]:
+    """Return what tells a data set from others: its name, number of images and fingerprint.
+
+    Where images are kept together in groups, also the groups' fingerprint: with others the parts would be others.
+    """
     digest = hashlib.sha256(f"{dataset.images.dtype.str}{dataset.images.shape}".encode())
     for piece in chunks(dataset.images):
         digest.update(np.ascontiguousarray(piece).data)
@@ -256,7 +268,11 @@ def identity(dataset: Dataset) -> dict[str, Any]:
         digest.update(f"{dataset.targets.dtype.str}{dataset.targets.shape}".encode())
         for piece in chunks(dataset.targets):
             digest.update(np.ascontiguousarray(piece).data)
-    return {"name": dataset.name, "images": len(dataset), "sha256": digest.hexdigest()}
+    found = {"name": dataset.name, "images": len(dataset), "sha256": digest.hexdigest()}
+    if group_by is None:
+        return found
+    groups = json.dumps(groups_of(dataset, group_by)).encode()
+    return found | {"groups_sha256": hashlib.sha256(groups).hexdigest()}
 
 
 def description(beginning: Checkpoint, source: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ LATER_SETTINGS: Mapping[str, Any] = {
     "task": {"type": "Classify"},
     "watch": (),
     "diagnosis": True,
+    "group_by": None,
 }
 
 
@@ -53,6 +54,8 @@ class TrainingSettings:
         watch: filters whose growth is recorded whatever they cost, such as 'conv2[5,17]'; see
             `tatami.training.filters.recorded_filters`.
         diagnosis: whether the run watches itself and tells what is wrong.
+        group_by: 'column' or 'column:expression': images that agree in this are validated on together or not at all
+            (`tatami.data.groups`); None divides them one by one.
 
     >>> TrainingSettings(epochs=3, batch_size=10).loss
     SoftmaxCrossEntropy(reduction='mean')
@@ -77,6 +80,7 @@ class TrainingSettings:
     checkpoint_steps: int | None = None
     watch: Sequence[str] = ()
     diagnosis: bool = True
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         """Check every number and choose the backend; whether it is built is checked where programs are planned."""
@@ -103,6 +107,8 @@ class TrainingSettings:
         object.__setattr__(self, "watch", tuple(self.watch))
         if not isinstance(self.diagnosis, bool):
             raise SettingError(f"diagnosis must be True or False, got {self.diagnosis!r:.80}")
+        if self.group_by is not None and not (isinstance(self.group_by, str) and self.group_by):
+            raise SettingError(f"group_by must be the name of a column or None, got {self.group_by!r:.80}")
         if not is_real(self.validation) or not 0 <= self.validation < 1:
             raise SettingError(
                 f"validation must be a share from 0 up to, but not including, 1, got {self.validation!r}"
@@ -117,6 +123,11 @@ class TrainingSettings:
                 "such as validation 0.1"
             )
         object.__setattr__(self, "backend", backend_to_use(self.backend, self.precision))
+
+    @property
+    def validation_groups(self) -> str | None:
+        """What keeps images together in the validation split; None where nothing does or nothing is split off."""
+        return self.group_by if self.validation else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

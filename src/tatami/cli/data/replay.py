@@ -83,10 +83,9 @@ def learned_from(run: Path, checkpoint: Checkpoint, data_folder: Path | None) ->
         training = fold_of(place.parent, int(number[1]), data_folder)
     else:
         training = elsewhere(source_of_run(run), data_folder).load().train
-    if checkpoint.data != identity(training):
-        raise SettingError(
-            f"{run} was trained on other data: {checkpoint.data}, these are {identity(training)}"
-        )
+    found = identity(training, checkpoint.settings.validation_groups)
+    if checkpoint.data != found:
+        raise SettingError(f"{run} was trained on other data: {checkpoint.data}, these are {found}")
     return split(training, checkpoint.settings)[0]
 
 

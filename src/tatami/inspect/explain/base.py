@@ -90,11 +90,6 @@ class View:
         """Say whether forward saved an array of that name."""
         return name in self.record.saved
 
-    def slope_of_input(self, number: int, index: Index, output: Index) -> float:
-        """Return ∂y(output)/∂x(index), from the layer's own backward pass of a 1 at that output."""
-        dinputs, _ = self.backward_of(output)
-        return float(dinputs[number][index])
-
     def backward_of(self, output: Index) -> tuple[tuple[NDArray[Any], ...], dict[str, NDArray[Any]]]:
         """Run the layer backward from a gradient that is 1 at one output and 0 elsewhere."""
         dy = np.zeros_like(self.record.output)

@@ -41,6 +41,7 @@ def settings_section(subject: Subject) -> Markup:
     data, images = subject.checkpoint.data.get("name", subject.test.name), f"{len(subject.test):,}"
     parameters = f"{subject.network.parameter_count:,}"
     done, share = len(subject.checkpoint.history), f"{100 * settings.validation:g} %"
+    groups = settings.group_by
     values = {
         say("Data", "データ"): say(f"{data}, {images} test images", f"{data}、テスト画像 {images} 枚"),
         say("Network", "ネットワーク"): say(
@@ -55,7 +56,10 @@ def settings_section(subject: Subject) -> Markup:
             f"{done} of {settings.epochs}, batches of {settings.batch_size}",
             f"{settings.epochs} のうち {done}、バッチの大きさ {settings.batch_size}",
         ),
-        say("Validation", "検証"): say(f"{share} of the training images", f"訓練画像の {share}")
+        say("Validation", "検証"): say(
+            f"{share} of the training images{f', groups of {groups} kept together' if groups else ''}",
+            f"訓練画像の {share}{f'({groups} ごとにまとめて分割)' if groups else ''}",
+        )
         if settings.validation
         else "",
         say("Augmentation", "データ拡張"): ", ".join(type(step).__name__ for step in augmentation.steps)
