@@ -118,6 +118,36 @@ def test_images_of_a_writer_stay_together(tatami, monkeypatch, tmp_path, groupin
         assert tatami("data", "replay", run, "--step", 0).code == 0
 
 
+def test_folds_of_groups_do_not_go_on_with_other_groups(tatami, tmp_path):
+    place = written_by(tmp_path)
+    words = (
+        "train",
+        place,
+        *SMALL,
+        "--batch-size",
+        4,
+        "--validation",
+        0,
+        "--folds",
+        2,
+        "--group-by",
+        "folder",
+    )
+    done = tatami(*words, "--out", "cross", "--json").json
+    record = tmp_path / "cross" / "folds.json"
+    values = json.loads(record.read_text())
+    groups = values["data"].pop("groups_sha256")
+    record.write_text(json.dumps(values))
+    assert (
+        tatami("train", "--resume", "cross", "--json").json == done
+    )  # begun before groups had a fingerprint
+    values["data"]["groups_sha256"] = groups
+    record.write_text(json.dumps(values))
+    assert tatami("train", "--resume", "cross", "--json").json == done
+    (place / "a" / "writer3").rename(place / "a" / "writer4")
+    assert "was begun with other data" in tatami("train", "--resume", "cross").err
+
+
 def test_a_writer_is_learned_from_or_validated_on(tatami, tmp_path):
     words = (
         "train",

@@ -308,6 +308,18 @@ class TestReport:
         assert "what each of 2 units looks for in the input" in text
         assert "<h2>Dead units</h2>" not in text
 
+    def test_it_says_what_the_validation_part_keeps_together(self, tmp_path):
+        images = (np.arange(40 * 64).reshape(40, 1, 8, 8) % 251).astype(np.uint8)
+        writers = np.array([f"<b>{number // 8}</b>" for number in range(40)], dtype=object)
+        data = tatami.Dataset("hands", images, np.arange(40) % 2, columns={"<i>writer</i>": writers})
+        settings = {"validation": 0.2, "group_by": "<i>writer</i>", "backend": "reference"}
+        run = train("perceptron", data, epochs=1, batch_size=8, out=tmp_path / "run", **settings)
+        english, japanese = (
+            report_page(Subject.of_run(run.folder.path, data, language)) for language in ("en", "ja")
+        )
+        assert "20 % of the training images, groups of &lt;i&gt;writer&lt;/i&gt; kept together" in english
+        assert "訓練画像の 20 %(&lt;i&gt;writer&lt;/i&gt; ごとにまとめて分割)" in japanese
+
 
 @pytest.fixture(scope="session")
 def five(digits, tmp_path_factory):
