@@ -38,7 +38,9 @@ void pooled_tile(const PooledRow& job, Index first) {
             for (int v = 0; v < vectors; ++v) w[v] = load(weight + v * lanes);
 #pragma GCC unroll 12
             for (int p = 0; p < 4 * pooled; ++p) {  // four of one pooled pixel side by side
-                const Vector x = broadcast((p % 4 < 2 ? upper : lower)[(p / 4 * 2 + p % 2) * stride]);
+                // The row by its own name: gcc 12 under -fsanitize=undefined loses the index of (a ? b : c)[index].
+                const float* const row = p % 4 < 2 ? upper : lower;
+                const Vector x = broadcast(row[(p / 4 * 2 + p % 2) * stride]);
 #pragma GCC unroll 2
                 for (int v = 0; v < vectors; ++v) sum[p][v] = multiply_add(x, w[v], sum[p][v]);
             }
