@@ -14,7 +14,7 @@ from typing import Any
 from tatami import __version__
 from tatami.cli.choices import Source, choose_network
 from tatami.cli.console import Console
-from tatami.cli.train import begin_on, loaded, option_name, source_of
+from tatami.cli.train import begin_on, loaded, refuse_changes, source_of
 from tatami.data import Dataset
 from tatami.data.augmentation import POLICIES, choose_policy
 from tatami.data.folds import Folds, group_folds, stratified_folds
@@ -123,13 +123,11 @@ def with_own_files(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 def resume_folds(console: Console, dataset: str | None, given: dict[str, Any]) -> None:
     """Go on with a cross-validation that was stopped, however it was."""
-    fixed = sorted(set(given) - WITH_RESUME)
-    if fixed or dataset:
-        what = ", ".join([*(["DATASET"] if dataset else []), *(option_name(name) for name in fixed)])
-        raise SettingError(
-            f"{what} cannot be given with --resume: the folds go on as they began; only --threads, --workers and "
-            f"--data may change"
-        )
+    refuse_changes(
+        dataset,
+        set(given) - WITH_RESUME,
+        "the folds go on as they began; only --threads, --workers and --data may change",
+    )
     cross = read(given["resume_from"])
     changes = {name: given[name] for name in given if name not in ("resume_from", "data_folder", "as_json")}
     source = cross.source

@@ -370,13 +370,12 @@ def chosen_settings(options: dict[str, Any], defaults: Defaults) -> dict[str, An
 
 def go_on(console: Console, dataset: str | None, given: dict[str, Any]) -> tuple[Run, DatasetSplits]:
     """Go on with a run that was stopped."""
-    fixed = sorted(set(given) - WITH_RESUME)
-    if fixed or dataset:
-        what = ", ".join([*(["DATASET"] if dataset else []), *(option_name(name) for name in fixed)])
-        raise SettingError(
-            f"{what} cannot be given with --resume: the run goes on as it began; only --epochs, --patience, --threads, "
-            f"--workers and --data may change. Begin a new run for anything else"
-        )
+    refuse_changes(
+        dataset,
+        set(given) - WITH_RESUME,
+        "the run goes on as it began; only --epochs, --patience, --threads, --workers and --data may change. Begin a "
+        "new run for anything else",
+    )
     path: Path = given["resume_from"]
     source = source_of_run(path)
     if "data_folder" in given:
@@ -400,6 +399,13 @@ def task_of_run(path: Path) -> Task:
 def workers_of(text: str) -> int | str:
     """Return the setting of the workers: a number where it is one."""
     return int(text) if text.isdecimal() else text
+
+
+def refuse_changes(dataset: str | None, fixed: set[str], reason: str) -> None:
+    """Raise if what a resumed run cannot change was given."""
+    if fixed or dataset:
+        what = ", ".join([*(["DATASET"] if dataset else []), *(option_name(name) for name in sorted(fixed))])
+        raise SettingError(f"{what} cannot be given with --resume: {reason}")
 
 
 def option_name(name: str) -> str:

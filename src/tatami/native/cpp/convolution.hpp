@@ -87,7 +87,6 @@ private:
     }
     void pack_transposed();
     void pack_phase(const Phase& phase);
-    void through_relu(Index n, int thread, float* gradient);
     void weight_gradient(Index n, int thread, Index chunk, bool accumulate, const Tensor& du, const float* gradient);
     void depthwise_weight_gradient(const float* plane, const Tensor& du, const float* dy, float* dweight, bool add) const;
     void input_gradient(Index n, int thread, const Tensor& du, const float* gradient);

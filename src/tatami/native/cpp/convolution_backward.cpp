@@ -222,18 +222,6 @@ void Convolution::scatter_gradient(Index n, int thread, const Tensor& du, const 
         }
 }
 
-void Convolution::through_relu(Index n, int thread, float* gradient) {
-    const Tensor& y = plan.value(node);
-    const Tensor& dy = plan.gradient(node);
-    for (Index d = 0; d < y.size[0]; ++d)
-        for (Index h = 0; h < y.size[1]; ++h) {
-            float* const line = gradient + dy.origin + d * dy.step[0] + h * dy.step[1];
-            plan.kernels.activate_gradient(Activation::relu,
-                                           plan.image(y, n, thread) + y.origin + d * y.step[0] + h * y.step[1], line, line,
-                                           y.size[2] * y.stride, false);
-        }
-}
-
 void Convolution::weight_gradient(Index n, int thread, Index chunk, bool accumulate, const Tensor& du, const float* gradient) {
     const Tensor& x = plan.value(input);
     const WindowSettings& w = settings.window;

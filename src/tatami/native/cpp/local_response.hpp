@@ -30,16 +30,7 @@ TATAMI_INLINE Vector logarithm(Vector x) {
     exponent -= large;  // a true lane is -1
     const Vector e = __builtin_convertvector(exponent, Vector);
     const Vector r = m - broadcast(1.0f), square = r * r;
-    Vector p = broadcast(7.0376836292e-2f);
-    p = multiply_add(p, r, broadcast(-1.1514610310e-1f));
-    p = multiply_add(p, r, broadcast(1.1676998740e-1f));
-    p = multiply_add(p, r, broadcast(-1.2420140846e-1f));
-    p = multiply_add(p, r, broadcast(1.4249322787e-1f));
-    p = multiply_add(p, r, broadcast(-1.6668057665e-1f));
-    p = multiply_add(p, r, broadcast(2.0000714765e-1f));
-    p = multiply_add(p, r, broadcast(-2.4999993993e-1f));
-    p = multiply_add(p, r, broadcast(3.3333331174e-1f));
-    Vector result = multiply_add(e, broadcast(-2.12194440e-4f), p * r * square);
+    Vector result = multiply_add(e, broadcast(-2.12194440e-4f), logarithm_polynomial(r) * r * square);
     result = multiply_add(broadcast(-0.5f), square, result) + r;
     return multiply_add(e, broadcast(0.693359375f), result);
 }

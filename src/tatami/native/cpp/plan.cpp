@@ -620,4 +620,16 @@ void copy_from_pixels(const float* image, const Tensor& tensor, float* to) {
     });
 }
 
+void Operation::through_relu(Index n, int thread, float* gradient) {
+    const Tensor& y = plan.value(node);
+    const Tensor& dy = plan.gradient(node);
+    for (Index d = 0; d < y.size[0]; ++d)
+        for (Index h = 0; h < y.size[1]; ++h) {
+            float* const line = gradient + dy.origin + d * dy.step[0] + h * dy.step[1];
+            plan.kernels.activate_gradient(Activation::relu,
+                                           plan.image(y, n, thread) + y.origin + d * y.step[0] + h * y.step[1], line, line,
+                                           y.size[2] * y.stride, false);
+        }
+}
+
 }  // namespace tatami

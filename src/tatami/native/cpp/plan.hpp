@@ -185,6 +185,10 @@ public:
     const int input;  // the first one's (only or first) input
     bool wants_input_gradient = false;
     bool accumulate_input = false;
+
+protected:
+    // An image's gradient of the fused output becomes that of what ReLU was applied to.
+    void through_relu(Index n, int thread, float* gradient);
 };
 
 std::unique_ptr<Operation> make_import(Plan& plan);

@@ -393,18 +393,6 @@ private:
         }
     }
 
-    void through_relu(Index n, int thread, float* gradient) {
-        const Tensor& y = plan.value(node);
-        const Tensor& dy = plan.gradient(node);
-        for (Index d = 0; d < y.size[0]; ++d)
-            for (Index h = 0; h < y.size[1]; ++h) {
-                float* const line = gradient + dy.origin + d * dy.step[0] + h * dy.step[1];
-                plan.kernels.activate_gradient(Activation::relu,
-                                               plan.image(y, n, thread) + y.origin + d * y.step[0] + h * y.step[1], line, line,
-                                               y.size[2] * y.stride, false);
-            }
-    }
-
     // The image transposed: pixels that share a remainder side by side.
     void transpose_image(const Tensor& x, const float* data, std::uint16_t* rows) const {
         const WindowSettings& w = settings.window;

@@ -208,4 +208,17 @@ TATAMI_INLINE Vector exponential(Vector x) {
     return x != x ? x : result;  // NaN stays NaN
 }
 
+// What log(1 + r) has beyond r - r²/2, divided by r³, for 1 + r between 1/√2 and √2 (Cephes, Moshier 1989).
+TATAMI_INLINE Vector logarithm_polynomial(Vector r) {
+    Vector p = broadcast(7.0376836292e-2f);
+    p = multiply_add(p, r, broadcast(-1.1514610310e-1f));
+    p = multiply_add(p, r, broadcast(1.1676998740e-1f));
+    p = multiply_add(p, r, broadcast(-1.2420140846e-1f));
+    p = multiply_add(p, r, broadcast(1.4249322787e-1f));
+    p = multiply_add(p, r, broadcast(-1.6668057665e-1f));
+    p = multiply_add(p, r, broadcast(2.0000714765e-1f));
+    p = multiply_add(p, r, broadcast(-2.4999993993e-1f));
+    return multiply_add(p, r, broadcast(3.3333331174e-1f));
+}
+
 }  // namespace

@@ -1,5 +1,6 @@
 """What every task is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from tatami.data import Dataset, Preprocessing
 from tatami.data.augmentation import Pipeline
 from tatami.description import Described
-from tatami.errors import CheckpointError, SettingError
+from tatami.errors import CheckpointError, DataError, SettingError
 from tatami.losses import Loss
 from tatami.network import Network
 from tatami.random import RandomKey
@@ -102,6 +103,14 @@ class Task(Described, family="task", abstract=True):
     def scores(self, predicted: Array, targets: Array) -> NDArray[np.float64]:
         """Return how far off each example is: (N,), larger is worse."""
         raise NotImplementedError
+
+
+def require_known_classes(name: str, classes: Sequence[str], known: tuple[str, ...]) -> None:
+    """Raise if a data set has more classes than a model was trained on."""
+    if len(classes) > len(known):
+        raise DataError(
+            f"data set {name} has {len(classes)} classes, the model was trained on {len(known)}: {', '.join(known)}"
+        )
 
 
 def rows(values: Array) -> Array:

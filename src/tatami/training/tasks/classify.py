@@ -11,7 +11,7 @@ from tatami.errors import DataError, SettingError, ShapeError
 from tatami.losses import Loss, SoftmaxCrossEntropy
 from tatami.metrics import predicted_classes
 from tatami.network import Network
-from tatami.training.tasks.base import Array, Task
+from tatami.training.tasks.base import Array, Task, require_known_classes
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,7 @@ class Classify(Task):
                 f"network {network.name} has {outputs[0]} outputs, there are {len(names)} classes; "
                 f"give the last layer {len(names)} units"
             )
-        if len(dataset.class_names) > len(names):
-            raise DataError(
-                f"data set {dataset.name} has {len(dataset.class_names)} classes, the model was trained on "
-                f"{len(names)}: {', '.join(names)}"
-            )
+        require_known_classes(dataset.name, dataset.class_names, names)
 
     def check_names(self, names: tuple[str, ...], network: Network) -> None:
         """Raise unless the network's outputs are the classes."""

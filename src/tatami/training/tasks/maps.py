@@ -11,7 +11,7 @@ from tatami.data import Dataset, Preprocessing
 from tatami.errors import DataError, ShapeError
 from tatami.losses import Loss, SoftmaxCrossEntropy, WeightedCrossEntropy
 from tatami.network import Network
-from tatami.training.tasks.base import Array, Task, rows
+from tatami.training.tasks.base import Array, Task, require_known_classes, rows
 from tatami.training.tasks.classify import what_targets_are
 
 NOT_COUNTED = -1
@@ -39,11 +39,7 @@ class Maps(Task, abstract=True):
                 f"network {network.name} has outputs of shape {shape}, task {self.name} needs "
                 f"{(len(names), *places)}, a number for each class at every place; {self.remedy}"
             )
-        if len(dataset.target_names) > len(names):
-            raise DataError(
-                f"data set {dataset.name} has {len(dataset.target_names)} classes, the model was trained on "
-                f"{len(names)}: {', '.join(names)}"
-            )
+        require_known_classes(dataset.name, dataset.target_names, names)
 
     @property
     def remedy(self) -> str:
