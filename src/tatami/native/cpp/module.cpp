@@ -58,8 +58,10 @@ std::vector<const Kernels*> available_kernels() {
 #endif
 #if defined(TATAMI_X86)
     if (processor().avx512_bf16) found.push_back(avx512_bf16_kernels());
+#if !defined(TATAMI_QUICK)
     if (processor().avx512) found.push_back(avx512_kernels());
     if (processor().avx2) found.push_back(avx2_kernels());
+#endif
 #endif
     found.push_back(baseline_kernels());
     return found;
