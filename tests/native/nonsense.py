@@ -23,7 +23,10 @@ from tatami import native
 REFUSED = (ValueError, TypeError, OverflowError, MemoryError)
 MEMORY = 2 * 2**30
 LAST_NODES = {7: "add_flatten", 8: "add_dense", 9: "finish"}
-SWITCHES = ("bias", "concatenate", "count_padding", "maximum", "normalise", "training", "update")
+SWITCHES = (
+    *("affine", "bias", "concatenate", "count_padding", "maximum", "normalise", "over_channels", "per_value"),
+    *("shared", "training", "update"),
+)
 NUMBERS = (
     -(2**63),
     -1,

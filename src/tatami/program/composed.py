@@ -1,7 +1,8 @@
 """Layers that the native engine computes as two nodes, one behind the other, that both have kernels.
 
 A transposed convolution is a convolution for every phase (the remainder of the output's place by the stride), and their
-maps put side by side; a separable convolution is a depthwise one and a 1x1 one. The engine keeps the weights of the
+maps put side by side; a separable convolution is a depthwise one and a 1x1 one; a funnel (FReLU) is a depthwise
+convolution and the larger of its output and its input. The engine keeps the weights of the
 first in another order than the layer has them: the order is given as a permutation.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.geometry import Geometry, Shape
-from tatami.layers import SeparableConvolution, TransposedConvolution
+from tatami.layers import FReLU, SeparableConvolution, TransposedConvolution
 from tatami.layers.base import Layer
 
 Indices = NDArray[np.int64]
@@ -43,7 +44,7 @@ def is_composed(layer: Layer, shapes: tuple[Shape, ...]) -> bool:
 
     The stride of a transposed convolution must divide its kernel: else some phases would have fewer taps than others.
     """
-    if type(layer) is SeparableConvolution:
+    if type(layer) in (SeparableConvolution, FReLU):
         return True
     if type(layer) is not TransposedConvolution or not isinstance(layer, TransposedConvolution):
         return False
@@ -58,6 +59,8 @@ def add_composed(engine: Any, layer: Layer, inputs: list[int], shapes: tuple[Sha
         return None
     if isinstance(layer, TransposedConvolution):
         return add_transposed(engine, layer, inputs[0], layer.mirrored(*shapes))
+    if isinstance(layer, FReLU):
+        return add_funnel(engine, inputs[0], layer.window(*shapes))
     assert isinstance(layer, SeparableConvolution)
     return add_separable(engine, layer, inputs[0], layer.window(*shapes))
 
@@ -99,20 +102,32 @@ def order_of_phases(geometry: Geometry, taps: Shape) -> Indices:
 
 def add_separable(engine: Any, layer: SeparableConvolution, source: int, depthwise: Geometry) -> Composed:
     """Describe the depthwise step and the pointwise one."""
-    window = (
-        axes(depthwise.kernel, 1),
-        axes(depthwise.stride, 1),
-        axes(tuple(pair[0] for pair in depthwise.padding), 0),
-        axes(tuple(pair[1] for pair in depthwise.padding), 0),
-        axes(depthwise.dilation, 1),
-    )
-    first = int(engine.add_convolution(source, depthwise.filters, *window, depthwise.groups, False))
+    first = add_channelwise(engine, source, depthwise, False)
     ones, zeros = [1, 1, 1], [0, 0, 0]
     last = int(engine.add_convolution(first, layer.filters, ones, ones, zeros, zeros, ones, 1, layer.bias))
     held = {"depthwise_weight": Held(first, "weight"), "pointwise_weight": Held(last, "weight")}
     if layer.bias:
         held["bias"] = Held(last, "bias")
     return Composed(first, last, held)
+
+
+def add_funnel(engine: Any, source: int, geometry: Geometry) -> Composed:
+    """Describe the filter over the neighbourhood, and the larger of its output and its input."""
+    first = add_channelwise(engine, source, geometry, True)
+    last = int(engine.add_larger(source, first))
+    return Composed(first, last, {"weight": Held(first, "weight"), "bias": Held(first, "bias")})
+
+
+def add_channelwise(engine: Any, source: int, geometry: Geometry, bias: bool) -> int:
+    """Describe a convolution that keeps the channels apart."""
+    window = (
+        axes(geometry.kernel, 1),
+        axes(geometry.stride, 1),
+        axes(tuple(pair[0] for pair in geometry.padding), 0),
+        axes(tuple(pair[1] for pair in geometry.padding), 0),
+        axes(geometry.dilation, 1),
+    )
+    return int(engine.add_convolution(source, geometry.filters, *window, geometry.groups, bias))
 
 
 def axes(values: Shape, fill: int) -> list[int]:

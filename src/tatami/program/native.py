@@ -27,6 +27,7 @@ from tatami.native import emulated, instruction_set, kernels, tile_support
 from tatami.network import INPUT, Network, Node, Parameters
 from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, OptimizerState, RMSProp
 from tatami.program.composed import Composed, Held, add_composed, axes, is_composed
+from tatami.program.native_layers import DESCRIBED, add_described
 from tatami.program.results import Kept, Pass, Step
 from tatami.program.session import StepResult
 from tatami.random import RandomKey
@@ -79,8 +80,6 @@ def add_native_layer(
     geometry = layer.window(*shapes)
     if isinstance(layer, Pool) and geometry and set(geometry.dilation) != {1}:
         return None  # the kernels of pooling know no gaps between the taps
-    if is_scale_alone(layer):
-        return None  # nor those of normalisation a scale without a bias
     if kind is layers.Convolution and isinstance(layer, layers.Convolution) and geometry:
         kernel, stride, before, after = window(geometry)
         dilation = axes(geometry.dilation, 1)
@@ -108,9 +107,8 @@ def add_native_layer(
     if kind is layers.Flatten:
         return int(engine.add_flatten(inputs[0]))
     if kind is layers.BatchNormalization and isinstance(layer, layers.BatchNormalization):
-        return int(
-            engine.add_batch_norm(inputs[0], float(layer.momentum), float(layer.epsilon), layer.affine)
-        )
+        affine = (layer.affine, layer.affine and layer.shift)
+        return int(engine.add_batch_norm(inputs[0], float(layer.momentum), float(layer.epsilon), *affine))
     if kind is layers.LocalResponseNormalization and isinstance(layer, layers.LocalResponseNormalization):
         return int(engine.add_local_response(inputs[0], layer.size, layer.alpha, layer.beta, layer.k))
     if kind is layers.Reshape and len(layer.output_shape(*shapes)) <= 4:
@@ -119,12 +117,7 @@ def add_native_layer(
         return int(engine.add_product(inputs))
     if kind in (layers.Add, layers.Concatenate):
         return int(engine.add_merge(inputs, kind is layers.Concatenate))
-    return None
-
-
-def is_scale_alone(layer: Layer) -> bool:
-    """Say whether a layer is a batch normalisation with a scale and no bias, for which there is no kernel."""
-    return isinstance(layer, layers.BatchNormalization) and layer.affine and not layer.shift
+    return add_described(engine, layer, inputs, shapes)
 
 
 def can_update(network: Network, optimizer: Optimizer) -> bool:
@@ -137,12 +130,12 @@ def can_update(network: Network, optimizer: Optimizer) -> bool:
         return False
     if optimizer.l1 or optimizer.rates or optimizer.max_norm is not None or optimizer.average is not None:
         return False
-    known = (layers.Convolution, layers.Dense, layers.BatchNormalization)
+    known = (layers.Convolution, layers.Dense, layers.BatchNormalization, *DESCRIBED)
     foreign = [
         node.name
         for node in network.nodes
         if network.parameter_specs.get(node.name)
-        and (type(node.layer) not in known or is_scale_alone(node.layer))
+        and type(node.layer) not in known
         and not is_composed(node.layer, network.input_shapes(node))
     ]
     return optimizer.weight_decay == 0 or not foreign
@@ -215,7 +208,7 @@ class PlannedNetwork:
         self.statistics = [
             (node.name, name, self.engine.parameter_index(self.number[node.name], name))
             for node in network.nodes
-            if type(node.layer) is layers.BatchNormalization and not is_scale_alone(node.layer)
+            if type(node.layer) is layers.BatchNormalization
             for name in ("running_mean", "running_variance")
         ]
         self.known_statistics: dict[int, Array] = {}

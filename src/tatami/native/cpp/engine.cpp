@@ -11,27 +11,14 @@
 #include <cstring>
 #include <new>
 
-
+#include "checks.hpp"
 #include "plan.hpp"
 
 namespace tatami {
 
 namespace {
 
-constexpr Index largest_size = Index{1} << 20;    // of one axis, as in tatami/geometry.py
-constexpr Index largest_count = Index{1} << 40;   // floats of anything
 constexpr std::size_t largest_network = 10000;    // nodes
-
-Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
-
-void require(bool condition, const std::string& message) {
-    if (!condition) throw DescriptionError(message);
-}
-
-void check_axis(Index value, const char* what) {
-    require(value >= 1 && value <= largest_size,
-            std::string(what) + " must be from 1 to 1048576, got " + std::to_string(value));
-}
 
 Size output_size(const Size& size, const WindowSettings& window) {
     Size result{};
@@ -210,16 +197,18 @@ int Engine::add_flatten(int input) {
     return append(node);
 }
 
-int Engine::add_batch_norm(int input, double momentum, double epsilon, bool affine) {
+int Engine::add_batch_norm(int input, double momentum, double epsilon, bool affine, bool bias) {
     require(momentum >= 0.0 && momentum <= 1.0, "the momentum must be from 0 to 1");
     require(std::isfinite(epsilon) && epsilon > 0.0, "epsilon must be above 0");
     Node node;
     node.shape = checked(input).shape;
     node.kind = Kind::batch_norm;
     node.inputs = {input};
+    require(affine || !bias, "a bias needs a scale");
     node.momentum = momentum;
     node.epsilon = epsilon;
     node.affine = affine;
+    node.bias = bias;
     return append(node);
 }
 
@@ -334,11 +323,12 @@ void Engine::create_parameters() {
                               node.parameter_sizes[p], true);
             continue;
         }
+        if (create_layer_parameters(number)) continue;
         if (node.kind == Kind::batch_norm) {
             const Index channels = node.shape.channels, padded = round_up(channels, kernels_.lanes);
             node_parameters_[i] = {static_cast<int>(parameters_.size()), static_cast<int>(parameters_.size()) + 1};
             add_parameter(number, "scale", node.affine ? channels : 0, padded, true);
-            add_parameter(number, "bias", node.affine ? channels : 0, padded, false);
+            add_parameter(number, "bias", node.bias ? channels : 0, padded, false);
             for (const char* name : {"running_mean", "running_variance"}) {
                 add_parameter(number, name, channels, padded, false);
                 parameters_.back().trained = false;

@@ -31,7 +31,7 @@ struct DescriptionError : std::invalid_argument {
 };
 
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
-                  concatenate, multiply, batch_norm, local_response, reshape,
+                  concatenate, multiply, batch_norm, local_response, reshape, slopes, pieces, larger, example_norm,
                   interleave, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
@@ -64,6 +64,10 @@ struct Node {
     double momentum = 0.0, epsilon = 0.0;
     bool affine = false;
     std::uint32_t stream = 0;
+    bool shared = false;         // one learned slope for all channels
+    Index pieces = 1;            // channels that become their maximum
+    bool over_channels = false;  // of a normalisation within an example: every pixel by itself
+    bool per_value = false;      // likewise: a scale for every number, not for every channel
     std::vector<Index> parameter_sizes;  // external nodes: elements of each parameter
 };
 
@@ -122,13 +126,18 @@ public:
     int add_softmax(int input);
     int add_dropout(int input, double ratio, std::uint32_t stream);
     int add_flatten(int input);
-    int add_batch_norm(int input, double momentum, double epsilon, bool affine);
+    int add_batch_norm(int input, double momentum, double epsilon, bool affine, bool bias);
     // y of `size` from the maps of all phases; `before` is cut from the start of every axis. See interleave.cpp.
     int add_interleave(int input, const Size& size, const Size& stride, const Size& before, Index groups, bool bias);
     int add_local_response(int input, Index neighbours, float alpha, float beta, float constant);
     int add_reshape(int input, const Shape& shape);
     int add_product(const std::vector<int>& inputs);
     int add_merge(const std::vector<int>& inputs, bool concatenate);
+    // Layers of engine_layers.cpp.
+    int add_slopes(int input, bool shared);
+    int add_pieces(int input, Index pieces);
+    int add_larger(int input, int other);
+    int add_example_norm(int input, Index groups, bool over_channels, bool per_value, double epsilon, bool affine, bool bias);
     int add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes);
     void finish(const OptimizerSettings& optimizer);
 
@@ -184,6 +193,9 @@ private:
     friend class Plan;
     const Node& checked(int node) const;
     int append(Node node);
+    Node node_like(int input, Kind kind) const;  // a node with the shape of its input
+    bool create_layer_parameters(int number);
+    bool learns(int node) const;  // has parameters of engine_layers.cpp that move
     void require_open() const;
     void create_parameters();
     void add_parameter(int node, const char* name, Index count, Index padded, bool decays);

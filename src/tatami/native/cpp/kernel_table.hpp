@@ -285,6 +285,7 @@ struct Update {
 };
 
 struct TileKernels;
+struct LayerKernels;
 
 struct Kernels {
     const char* name;
@@ -342,6 +343,7 @@ struct Kernels {
                       std::uint32_t threshold, float factor, float* scale);
     // to[j · to_stride + i] = from[i · from_stride + j] for i < rows, j < columns
     void (*transpose)(const float* from, Index from_stride, float* to, Index to_stride, Index rows, Index columns);
+    const LayerKernels* layers;  // the layers between the products; see layer_table.hpp
     const TileKernels* tiles = nullptr;  // products of bf16 on tile registers, where there are any; see tile_table.hpp
 };
 

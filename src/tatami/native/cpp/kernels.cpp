@@ -5,6 +5,7 @@
 #include "depthwise.hpp"
 #include "elementwise.hpp"
 #include "fused_pooling.hpp"
+#include "layer_kernels.hpp"
 #include "local_response.hpp"
 #include "normalization.hpp"
 #include "pooled_correlation.hpp"
@@ -25,7 +26,7 @@ const Kernels* TATAMI_KERNELS() {
         depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
-        activate,         activate_gradient, curve, curve_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose,
+        activate,         activate_gradient, curve, curve_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
     };
     return &kernels;
 }

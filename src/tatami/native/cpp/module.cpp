@@ -256,13 +256,18 @@ NB_MODULE(_kernels, module) {
         .def("add_softmax", &Engine::add_softmax, "input"_a)
         .def("add_dropout", &Engine::add_dropout, "input"_a, "ratio"_a, "stream"_a)
         .def("add_flatten", &Engine::add_flatten, "input"_a)
-        .def("add_batch_norm", &Engine::add_batch_norm, "input"_a, "momentum"_a, "epsilon"_a, "affine"_a)
+        .def("add_batch_norm", &Engine::add_batch_norm, "input"_a, "momentum"_a, "epsilon"_a, "affine"_a, "bias"_a)
         .def("add_interleave", &Engine::add_interleave, "input"_a, "size"_a, "stride"_a, "before"_a, "groups"_a, "bias"_a)
         .def("add_local_response", &Engine::add_local_response, "input"_a, "neighbours"_a, "alpha"_a, "beta"_a, "constant"_a)
         .def("add_reshape",
              [](Engine& e, int input, const std::vector<Index>& shape) { return e.add_reshape(input, shape_of(shape)); },
              "input"_a, "shape"_a)
         .def("add_product", &Engine::add_product, "inputs"_a)
+        .def("add_slopes", &Engine::add_slopes, "input"_a, "shared"_a)
+        .def("add_pieces", &Engine::add_pieces, "input"_a, "pieces"_a)
+        .def("add_larger", &Engine::add_larger, "input"_a, "other"_a)
+        .def("add_example_norm", &Engine::add_example_norm, "input"_a, "groups"_a, "over_channels"_a, "per_value"_a,
+             "epsilon"_a, "affine"_a, "bias"_a)
         .def("add_merge", &Engine::add_merge, "inputs"_a, "concatenate"_a)
         .def("add_external",
              [](Engine& e, const std::vector<int>& inputs, const std::vector<Index>& shape,

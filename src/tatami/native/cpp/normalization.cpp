@@ -80,10 +80,8 @@ public:
         float* const dbias = plan.weights(normalization, 1, "bias");
         for (Index c = 0; c < settings.shape.channels; ++c) {
             const double power = static_cast<double>(row(variance)[c]) + settings.epsilon;
-            if (settings.affine) {
-                dbias[c] = static_cast<float>(m * static_cast<double>(mean_dy[c]));
-                dscale[c] = static_cast<float>(m * static_cast<double>(mean_product[c]) / std::sqrt(power));
-            }
+            if (settings.bias) dbias[c] = static_cast<float>(m * static_cast<double>(mean_dy[c]));
+            if (settings.affine) dscale[c] = static_cast<float>(m * static_cast<double>(mean_product[c]) / std::sqrt(power));
             mean_product[c] = static_cast<float>(static_cast<double>(mean_product[c]) / power);
         }
         if (!wants_input_gradient) return;

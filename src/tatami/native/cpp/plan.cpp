@@ -229,14 +229,15 @@ void Plan::build_operations() {
             }
             const auto make = uses_tiles(engine, i) ? make_tile_dense : make_dense;
             operations_.push_back(make(*this, i, relu, relu ? next : i));
-        } else if (node.kind == Kind::batch_norm) {
+        } else if (node.kind == Kind::batch_norm || node.kind == Kind::example_norm) {
             const int next = only_consumer(i);
             const bool relu = fusible && is_relu(next);
             if (relu) {
                 fuse(i, next);
                 done[static_cast<std::size_t>(next)] = true;
             }
-            operations_.push_back(make_batch_norm(*this, i, relu, relu ? next : i));
+            const auto make = node.kind == Kind::batch_norm ? make_batch_norm : make_example_norm;
+            operations_.push_back(make(*this, i, relu, relu ? next : i));
         } else if (node.kind == Kind::interleave) {
             operations_.push_back(make_interleave(*this, i));
         } else if (node.kind == Kind::external) {
@@ -267,7 +268,7 @@ void Plan::decide_gradients() {
         const Node& node = nodes[i];
         bool any = node.kind == Kind::convolution || node.kind == Kind::dense || node.kind == Kind::batch_norm ||
                    (node.kind == Kind::interleave && node.bias) ||
-                   (node.kind == Kind::external && !node.parameter_sizes.empty());
+                   engine.learns(static_cast<int>(i)) || (node.kind == Kind::external && !node.parameter_sizes.empty());
         for (int input : node.inputs) any = any || needed_[static_cast<std::size_t>(input)];
         needed_[i] = needed_[i] || any;
     }

@@ -197,6 +197,10 @@ std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int outp
 std::unique_ptr<Operation> make_tile_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
 std::unique_ptr<Operation> make_tile_dense(Plan& plan, int dense, bool relu, int output);
 std::unique_ptr<Operation> make_batch_norm(Plan& plan, int normalization, bool relu, int output);
+std::unique_ptr<Operation> make_example_norm(Plan& plan, int normalization, bool relu, int output);
+std::unique_ptr<Operation> make_slopes(Plan& plan, int node);
+std::unique_ptr<Operation> make_pieces(Plan& plan, int node);
+std::unique_ptr<Operation> make_larger(Plan& plan, int node);
 std::unique_ptr<Operation> make_interleave(Plan& plan, int node);
 std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else
 

@@ -5,15 +5,11 @@
 #include <cmath>
 #include <cstring>
 
-#include "plan.hpp"
+#include "simple.hpp"
 
 namespace tatami {
 
 namespace {
-
-const Node& node_of(const Plan& plan, int node) { return plan.engine.nodes()[static_cast<std::size_t>(node)]; }
-
-Index line_offset(const Tensor& tensor, Index d, Index h) { return tensor.origin + d * tensor.step[0] + h * tensor.step[1]; }
 
 // Calls visit(offset in a, offset in b, count) for stretches that hold the same entries in both tensors.
 template <typename Visit>
@@ -27,28 +23,6 @@ void for_each_stretch(const Tensor& a, const Tensor& b, Visit visit) {
                 for (Index w = 0; w < a.size[2]; ++w)
                     visit(line_offset(a, d, h) + w * a.step[2], line_offset(b, d, h) + w * b.step[2], a.channels);
 }
-
-class Simple : public Operation {
-public:
-    Simple(Plan& owner, int number) : Operation(owner, node_of(owner, number).inputs[0], number), settings(node_of(owner, number)) {}
-
-protected:
-    const float* input_image(Index n, int thread) const { return plan.image(plan.value(input), n, thread); }
-    float* output_image(Index n, int thread) const { return plan.image(plan.value(node), n, thread); }
-    const float* dy_image(Index n, int thread) const { return plan.image(plan.gradient(node), n, thread); }
-    float* dx_image(Index n, int thread) const { return plan.image(plan.gradient(input), n, thread); }
-
-    // Sets the interior of dx to zero, unless another consumer has written to it.
-    void clear_input_gradient(Index n, int thread) const {
-        if (accumulate_input) return;
-        const Tensor& dx = plan.gradient(input);
-        for (Index d = 0; d < dx.size[0]; ++d)
-            for (Index h = 0; h < dx.size[1]; ++h)
-                std::fill_n(dx_image(n, thread) + line_offset(dx, d, h), dx.size[2] * dx.stride, 0.0f);
-    }
-
-    const Node& settings;
-};
 
 class Import : public Operation {
 public:
@@ -376,12 +350,6 @@ public:
     }
 
 private:
-    template <typename Visit>
-    static void for_each_line(const Tensor& tensor, Visit visit) {
-        for (Index d = 0; d < tensor.size[0]; ++d)
-            for (Index h = 0; h < tensor.size[1]; ++h) visit(d, h);
-    }
-
     // One line of `first` (1 where there is none) times all inputs but number `left_out`, laid out like `like`.
     void product(Index n, int thread, Index d, Index h, std::size_t left_out, const float* first, float* to,
                  const Tensor& like) const {
@@ -464,6 +432,9 @@ std::unique_ptr<Operation> make_simple(Plan& plan, int node) {
         case Kind::flatten: return std::make_unique<Flatten>(plan, node);
         case Kind::reshape: return std::make_unique<Reshape>(plan, node);
         case Kind::local_response: return std::make_unique<LocalResponses>(plan, node);
+        case Kind::slopes: return make_slopes(plan, node);
+        case Kind::pieces: return make_pieces(plan, node);
+        case Kind::larger: return make_larger(plan, node);
         case Kind::multiply: return std::make_unique<Multiply>(plan, node);
         case Kind::add:
         case Kind::concatenate: return std::make_unique<Merge>(plan, node);

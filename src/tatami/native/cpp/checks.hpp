@@ -1,0 +1,24 @@
+// Checks of a network's description: what every add_… of the engine refuses before anything depends on a number.
+#pragma once
+
+#include <string>
+
+#include "engine.hpp"
+
+namespace tatami {
+
+constexpr Index largest_size = Index{1} << 20;   // of one axis, as in tatami/geometry.py
+constexpr Index largest_count = Index{1} << 40;  // floats of anything
+
+inline Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+
+inline void require(bool condition, const std::string& message) {
+    if (!condition) throw DescriptionError(message);
+}
+
+inline void check_axis(Index value, const char* what) {
+    require(value >= 1 && value <= largest_size,
+            std::string(what) + " must be from 1 to 1048576, got " + std::to_string(value));
+}
+
+}  // namespace tatami

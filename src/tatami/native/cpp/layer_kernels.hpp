@@ -1,0 +1,24 @@
+// The kernels of layer_table.hpp for the instruction set that this is compiled for.
+#pragma once
+
+#include "example_normalization.hpp"
+#include "maxima.hpp"
+#include "slopes.hpp"
+
+namespace {
+
+constexpr tatami::LayerKernels layer_kernels = {
+    slopes,
+    slopes_gradient,
+    maxima_of_pieces,
+    maxima_of_pieces_gradient,
+    larger,
+    larger_gradient,
+    normalize_pixels,
+    normalize_pixels_gradient,
+    normalize_values,
+    normalize_values_gradient,
+    normalize_set_gradient,
+};
+
+}  // namespace
