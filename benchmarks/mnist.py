@@ -30,6 +30,11 @@ SETTINGS = {
 }
 
 
+def environment_of_an_installation() -> dict[str, str]:
+    """Return the environment in which Python keeps byte code, as pip does for installed packages."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def train(options: argparse.Namespace, precision: str) -> dict[str, Any]:
     """Run the command once in a folder of its own and return its report with the seconds of the whole process."""
     command = [sys.executable, "-m", "tatami", "train", "mnist", "--data", str(options.data)]
@@ -38,7 +43,9 @@ def train(options: argparse.Namespace, precision: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command += ["--out", str(Path(folder) / "run")]
         start = time.perf_counter()
-        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        finished = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, env=environment_of_an_installation()
+        )
         seconds = time.perf_counter() - start
     report = json.loads(finished.stdout.splitlines()[-1])
     return {

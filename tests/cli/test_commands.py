@@ -269,3 +269,16 @@ def test_the_module_is_the_command():
         check=True,
     )
     assert json.loads(ended.stdout.splitlines()[-1])["name"] == "ox"
+
+
+def test_training_does_not_import_what_it_may_never_need():
+    script = (
+        "import sys, gc, tatami.cli.main as main\n"
+        "main.tatami.get_command(None, 'train')\n"
+        "print(gc.isenabled(), *sorted({'urllib.request', 'ssl', 'tqdm', 'matplotlib', 'PIL', 'concurrent.futures',"
+        " 'multiprocessing'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    assert ended.stdout.split() == ["True"]

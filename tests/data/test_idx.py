@@ -2,8 +2,10 @@
 
 import contextlib
 import gzip
+import io
 import struct
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tatami.data import read_idx, write_idx
+from tatami.data.idx import Unpacked
 from tatami.errors import DataError
 
 IN_A_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -181,3 +184,31 @@ def test_what_idx_cannot_hold_is_refused(tmp_path, array):
     with pytest.raises(DataError, match="IDX cannot hold an array of type"):
         write_idx(tmp_path / "file", np.asarray(array))
     assert not (tmp_path / "file").exists()
+
+
+@settings(max_examples=40)
+@given(
+    sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=4),
+    filling=st.integers(0, 600),
+    pieces=st.integers(1, 3000),
+)
+def test_unpacking_gives_what_gzip_gives_whatever_the_pieces(sizes, filling, pieces):
+    content = [bytes(range(256)) * (size // 256 + 1) for size in sizes]
+    packed = b"".join(gzip.compress(part[:size]) for part, size in zip(content, sizes, strict=True))
+    packed += bytes(filling)
+    file = Unpacked(io.BytesIO(packed))
+    found = b""
+    while piece := file.read(pieces):
+        assert len(piece) <= pieces
+        found += piece
+    assert found == gzip.decompress(packed)
+    assert file.read(1) == b""
+
+
+def test_a_gzip_file_that_ends_early_is_no_end(monkeypatch):
+    packed = gzip.compress(np.random.default_rng(1).bytes(5000))
+    monkeypatch.setattr("tatami.data.idx.PACKED_BYTES", 100)
+    for length in (3, 12, 1000, len(packed) - 1):
+        file = Unpacked(io.BytesIO(packed[:length]))
+        with pytest.raises(EOFError):
+            list(iter(partial(file.read, 512), b""))

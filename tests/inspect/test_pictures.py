@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from tatami.errors import MissingExtraError
-from tatami.inspect.pictures import WorstImage, draw_confusion, draw_curves, draw_worst, to_picture
+from tatami.inspect.pictures import (
+    WorstImage,
+    draw_confusion,
+    draw_curves,
+    draw_worst,
+    import_quietly,
+    to_picture,
+)
 from tatami.training.history import EpochRecord, History
 
 
@@ -68,6 +75,27 @@ def test_worst(tmp_path, shape, count):
     worst = [WorstImage(np.arange(np.prod(shape)).reshape(shape), "cat", "dog", 0.01, 0.9)] * count
     draw_worst(worst, tmp_path / "worst.png")
     assert_picture(tmp_path / "worst.png")
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 10), (1, 10, 40), (1, 9, 9)])
+def test_the_worst_images_keep_their_proportions(tmp_path, shape):
+    """A white image on white ground with a black frame: as many times as wide as high as it is in numbers."""
+    pytest.importorskip("matplotlib")
+    image = np.ones(shape)
+    image[:, 0, :] = image[:, -1, :] = image[:, :, 0] = image[:, :, -1] = 0
+    draw_worst([WorstImage(image, "", "", 0.0, 1.0)], tmp_path / "worst.png")
+    with Image.open(tmp_path / "worst.png") as drawn:
+        black = np.asarray(drawn.convert("L")) < 10  # the words are not quite black
+    rows, columns = np.flatnonzero(black.any(axis=1)), np.flatnonzero(black.any(axis=0))
+    down, across = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert abs(across / down - shape[2] / shape[1]) < 0.05 * shape[2] / shape[1]
+
+
+def test_matplotlib_is_imported_ahead_where_it_is_installed(monkeypatch):
+    import_quietly()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    import_quietly()  # whoever draws says that it is missing
 
 
 def test_an_image_is_stretched_to_what_can_be_seen():

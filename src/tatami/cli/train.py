@@ -39,6 +39,7 @@ from tatami.data import DatasetSplits
 from tatami.data.augmentation import ENGINE_NAMES, POLICIES, OpenCV, choose_policy
 from tatami.data.groups import groups_of
 from tatami.errors import DataError, SettingError
+from tatami.inspect.pictures import import_ahead
 from tatami.models.architectures import ARCHITECTURES
 from tatami.training.progress import ProgressBar
 from tatami.training.run import Run, resume, train
@@ -212,6 +213,7 @@ def is_given(ctx: click.Context, name: str) -> bool:
 def begin(console: Console, dataset: str, options: dict[str, Any]) -> tuple[Run, DatasetSplits]:
     """Begin a new run."""
     source = source_of(dataset, options)
+    import_ahead()
     return begin_on(console, dataset, source, loaded(console, source), options)
 
 
@@ -380,6 +382,7 @@ def go_on(console: Console, dataset: str | None, given: dict[str, Any]) -> tuple
     source = source_of_run(path)
     if "data_folder" in given:
         source = replace(source, data_folder=str(given["data_folder"].resolve()))
+    import_ahead()
     splits = source.load()
     console.note(describe(splits, task_of_run(path)))
     changeable = ("epochs", "patience", "threads", "workers", "checkpoint_seconds", "checkpoint_steps")

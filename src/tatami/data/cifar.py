@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
-from tatami.data.download import RemoteFile, download
 from tatami.data.mnist import cache_folder
+from tatami.data.remote_file import RemoteFile
 from tatami.errors import DataError, TatamiError
 
 SHAPE = (3, 32, 32)
@@ -113,6 +113,10 @@ def load_cifar(
     if not archive.is_file():
         if data_folder is not None:
             raise DataError(f"{kind.name}: {folder} should hold {expected_files(kind)}")
+        from tatami.data.download import (
+            download,
+        )  # with the modules of the network; most data are there already
+
         try:
             archive = download(kind.archive, mirrors, folder)
         except DataError as error:

@@ -19,6 +19,7 @@ from typing import IO, Any, NoReturn
 
 from tqdm import tqdm
 
+from tatami.data.remote_file import RemoteFile
 from tatami.errors import DataError
 
 CHUNK_BYTES = 2**16
@@ -29,15 +30,6 @@ SCHEMES = ("http", "https")
 
 class MirrorError(Exception):
     """A mirror does not have the right file; the next one is tried."""
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file on a mirror: its name, its size in bytes and the SHA-256 of its content."""
-
-    name: str
-    size: int
-    sha256: str
 
 
 def download(file: RemoteFile, mirrors: Sequence[str], folder: Path) -> Path:

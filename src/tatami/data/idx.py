@@ -14,7 +14,7 @@ import gzip
 import zlib
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,9 @@ MOST_AXES = 8
 # No deflate stream unpacks to more than 1032 times its size.
 HIGHEST_DEFLATE_RATIO = 1032
 LARGEST_UNPACKED_BYTES = 2 * 2**30
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**24
+PACKED_BYTES = 2**20
+GZIP_FORMAT = 31  # of zlib: header and checksum of gzip, the largest window
 
 
 def read_idx(path: str | Path) -> NDArray[Any]:
@@ -66,9 +68,8 @@ def read_idx(path: str | Path) -> NDArray[Any]:
             if not packed:
                 return read_array(file, path, most_bytes=size)
             most_bytes = min(size * HIGHEST_DEFLATE_RATIO, LARGEST_UNPACKED_BYTES)
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return read_array(unpacked, path, most_bytes)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            return read_array(Unpacked(file), path, most_bytes)
+    except (EOFError, zlib.error) as error:
         raise DataError(
             f"{path}: the gzip data are truncated or damaged ({error}); fetch the file again"
         ) from error
@@ -76,7 +77,55 @@ def read_idx(path: str | Path) -> NDArray[Any]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def read_array(file: BinaryIO | gzip.GzipFile, path: Path, most_bytes: int) -> NDArray[Any]:
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none only at the end."""
+        ...
+
+
+class Unpacked:
+    """The content of a gzip file, unpacked no further than it is read.
+
+    `gzip.GzipFile` unpacks 8 KiB at a time and takes Python's lock for each; here other threads compute meanwhile.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Stand at the beginning of the first member."""
+        self.file = file
+        self.member = zlib.decompressobj(GZIP_FORMAT)
+        self.packed = b""
+        self.ended = False
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, at least 1, and none only at the end.
+
+        Raises:
+            EOFError: the file ends within a member.
+            zlib.error: the data are damaged, or something else follows them.
+        """
+        while not self.ended:
+            packed = self.packed or self.file.read(PACKED_BYTES)
+            piece = self.member.decompress(packed, size)
+            self.packed = self.member.unconsumed_tail
+            if self.member.eof:
+                self.begin_next_member()
+            elif not packed and not piece:
+                raise EOFError("the file ends before its data do")
+            if piece:
+                return piece
+        return b""
+
+    def begin_next_member(self) -> None:
+        """Go on with what follows a member: zeros that fill the file up, another member, or nothing."""
+        rest = self.member.unused_data.lstrip(b"\0")
+        while not rest and (packed := self.file.read(PACKED_BYTES)):
+            rest = packed.lstrip(b"\0")
+        self.member, self.packed, self.ended = zlib.decompressobj(GZIP_FORMAT), rest, not rest
+
+
+def read_array(file: Readable, path: Path, most_bytes: int) -> NDArray[Any]:
     """Read header and numbers from an open file that can hold at most ``most_bytes``."""
     dtype, shape = read_header(file, path)
     promised = prod(shape) * dtype.itemsize
@@ -100,7 +149,7 @@ def read_array(file: BinaryIO | gzip.GzipFile, path: Path, most_bytes: int) -> N
     return np.frombuffer(numbers, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def read_header(file: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def read_header(file: Readable, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Read the type of the numbers and the sizes of the axes."""
     magic = read_at_most(file, 4)
     if not magic:
@@ -124,7 +173,7 @@ def read_header(file: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype[An
     return TYPES[magic[2]], shape
 
 
-def read_at_most(file: BinaryIO | gzip.GzipFile, count: int) -> bytearray:
+def read_at_most(file: Readable, count: int) -> bytearray:
     """Read ``count`` bytes, or fewer where the file ends; memory grows only with what really arrives."""
     content = bytearray()
     while len(content) < count:

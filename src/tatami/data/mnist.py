@@ -17,8 +17,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tatami.data.dataset import Dataset, DatasetSplits, ImageFormat
-from tatami.data.download import RemoteFile, download
 from tatami.data.idx import read_idx
+from tatami.data.remote_file import RemoteFile
 from tatami.errors import DataError
 
 FILE_NAMES = (
@@ -174,6 +174,8 @@ def find_in(kind: IdxSet, folder: Path) -> list[Path]:
 
 def find_or_download(kind: IdxSet, folder: Path, mirrors: Sequence[str]) -> list[Path]:
     """Return the paths of the four files in the cache, downloading those that are not there yet."""
+    from tatami.data.download import download  # with the modules of the network; most data are there already
+
     try:
         return [find(file, folder) or download(file, mirrors, folder) for file in kind.files]
     except DataError as error:

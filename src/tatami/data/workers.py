@@ -11,11 +11,13 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from tatami.errors import SettingError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 Kind = Literal["auto", "threads", "processes"]
@@ -97,6 +99,8 @@ def made_ahead(make: Callable[[int], T], numbers: Iterable[int], workers: int) -
 
 def from_threads(make: Callable[[int], T], numbers: Iterable[int], workers: int) -> Iterator[T]:
     """Do the work of `made_ahead`; when nobody takes results any more, what is queued is dropped."""
+    from concurrent.futures import ThreadPoolExecutor
+
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tatami-data")
     waiting: deque[Future[T]] = deque()
     try:

@@ -19,9 +19,9 @@ from tatami.inspect.pictures import (
     ORANGE,
     PURPOSE,
     RED,
-    RESOLUTION,
     draw_pair,
     new_figure,
+    save_figure,
     styled,
 )
 from tatami.training.history import History
@@ -136,7 +136,7 @@ def save(figure: Any, path: Path | BinaryIO, title: str) -> None:
     """Write a figure with its title."""
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    figure.savefig(path, dpi=RESOLUTION)
+    save_figure(figure, path)
 
 
 def draw_rows(

@@ -3,16 +3,18 @@
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tatami.data import Batches, Dataset, Preprocessing
-from tatami.data.working.processes import Team
 from tatami.random import RandomKey
 from tatami.training.checkpoint import Position
 from tatami.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from tatami.data.working.processes import Team
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,11 @@ from tatami.cli.data.choices import chosen_splits
 from tatami.cli.options import channels_option, data_option, json_option, size_option
 from tatami.data.cifar import CIFAR_SETS
 from tatami.data.class_folders import files_with, is_folder
-from tatami.data.download import RemoteFile
 from tatami.data.files import inside, rows_of
 from tatami.data.image_files import read_pixels
 from tatami.data.image_folder import images_below
 from tatami.data.mnist import IDX_SETS, cache_folder
+from tatami.data.remote_file import RemoteFile
 from tatami.data.sound import read_wav
 from tatami.data.sources import NAMES, kind_and_path, kind_of_files
 from tatami.data.task_sources import has_column
