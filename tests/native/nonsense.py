@@ -25,7 +25,7 @@ MEMORY = 2 * 2**30
 LAST_NODES = {7: "add_flatten", 8: "add_dense", 9: "finish"}
 SWITCHES = (
     *("affine", "bias", "concatenate", "count_padding", "maximum", "normalise", "over_channels", "per_value"),
-    *("shared", "training", "update"),
+    *("shared", "training", "update", "every_step", "reverse"),
 )
 NUMBERS = (
     -(2**63),
@@ -133,7 +133,7 @@ class Arguments:
             "loss_weight": lambda: 1.0,
             "mode": lambda: self.random.choice((0, 1, 1, 2, 2)),
             "batch": self.small,
-            "name": lambda: self.random.choice(("weight", "bias", "external0")),
+            "name": lambda: self.random.choice(("weight", "bias", "external0", "state_weight")),
             "parameter_sizes": lambda: [self.small() for _ in range(2)],
             "isa": lambda: self.random.choice((*native.available(), *native.emulated())),
             "products": lambda: self.random.choice((0, 1, 1, 2, 3)),

@@ -63,6 +63,9 @@ class Engine:
     def add_batch_norm(
         self, input: int, momentum: float, epsilon: float, affine: bool, bias: bool
     ) -> int: ...
+    def add_recurrent(
+        self, inputs: Sequence[int], cell: int, units: int, every_step: bool, reverse: bool, truncate: int
+    ) -> int: ...
     def add_local_response(
         self, input: int, neighbours: int, alpha: float, beta: float, constant: float
     ) -> int: ...

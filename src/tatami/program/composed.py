@@ -2,8 +2,9 @@
 
 A transposed convolution is a convolution for every phase (the remainder of the output's place by the stride), and their
 maps put side by side; a separable convolution is a depthwise one and a 1x1 one; a funnel (FReLU) is a depthwise
-convolution and the larger of its output and its input. The engine keeps the weights of the
-first in another order than the layer has them: the order is given as a permutation.
+convolution and the larger of its output and its input; a recurrent layer in both directions is two walks, and their
+outputs one behind the other. The engine keeps the weights of a transposed convolution in another order than the layer
+has them: the order is given as a permutation.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tatami.geometry import Geometry, Shape
-from tatami.layers import FReLU, SeparableConvolution, TransposedConvolution
+from tatami.layers import GRU, LSTM, RNN, FReLU, Recurrent, SeparableConvolution, TransposedConvolution
 from tatami.layers.base import Layer
+from tatami.program.native_layers import add_walk
 
 Indices = NDArray[np.int64]
 
@@ -46,6 +48,8 @@ def is_composed(layer: Layer, shapes: tuple[Shape, ...]) -> bool:
     """
     if type(layer) in (SeparableConvolution, FReLU):
         return True
+    if isinstance(layer, Recurrent):
+        return type(layer) in (RNN, LSTM, GRU) and layer.direction == "both"
     if type(layer) is not TransposedConvolution or not isinstance(layer, TransposedConvolution):
         return False
     geometry = layer.mirrored(*shapes)
@@ -61,6 +65,8 @@ def add_composed(engine: Any, layer: Layer, inputs: list[int], shapes: tuple[Sha
         return add_transposed(engine, layer, inputs[0], layer.mirrored(*shapes))
     if isinstance(layer, FReLU):
         return add_funnel(engine, inputs[0], layer.window(*shapes))
+    if isinstance(layer, Recurrent):
+        return add_both_directions(engine, layer, inputs)
     assert isinstance(layer, SeparableConvolution)
     return add_separable(engine, layer, inputs[0], layer.window(*shapes))
 
@@ -98,6 +104,15 @@ def order_of_phases(geometry: Geometry, taps: Shape) -> Indices:
     phases = tuple(4 + 2 * axis for axis in range(rank))
     numbers = np.flip(numbers, positions).transpose(0, *phases, 2, 1, *positions)
     return np.ascontiguousarray(numbers.reshape(-1))
+
+
+def add_both_directions(engine: Any, layer: Recurrent, inputs: list[int]) -> Composed:
+    """Describe the walk forward, the walk back, and their outputs one behind the other."""
+    walks = {prefix: add_walk(engine, layer, inputs, reverse) for prefix, reverse in layer.walks()}
+    names = ("input_weight", "state_weight", "bias", *(("state_bias",) if isinstance(layer, GRU) else ()))
+    held = {f"{prefix}{name}": Held(number, name) for prefix, number in walks.items() for name in names}
+    first, second = walks.values()
+    return Composed(first, int(engine.add_merge([first, second], True)), held)
 
 
 def add_separable(engine: Any, layer: SeparableConvolution, source: int, depthwise: Geometry) -> Composed:

@@ -60,12 +60,34 @@ def add_norm_of_groups(
     return int(engine.add_example_norm(inputs[0], groups, False, False, layer.epsilon, *affine))
 
 
+def add_recurrent(
+    engine: Any, layer: layers.Recurrent, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int | None:
+    """Describe a recurrent layer in one direction; both are two nodes, see `composed`."""
+    return (
+        None if layer.direction == "both" else add_walk(engine, layer, inputs, layer.direction == "reverse")
+    )
+
+
+def add_walk(engine: Any, layer: layers.Recurrent, inputs: list[int], reverse: bool) -> int:
+    """Describe one walk of a recurrent layer through time; the second input is the mask."""
+    if isinstance(layer, layers.RNN):
+        cell = 1 if layer.activation == "relu" else 0
+    else:
+        cell = 2 if isinstance(layer, layers.LSTM) else 3
+    every_step = layer.outputs == "all"
+    return int(engine.add_recurrent(inputs, cell, layer.units, every_step, reverse, layer.truncate or 0))
+
+
 DESCRIBED: dict[type[Layer], Describe] = {
     layers.PReLU: add_prelu,
     layers.Maxout: add_maxout,
     layers.LayerNormalization: add_layer_norm,
     layers.InstanceNormalization: add_instance_norm,
     layers.GroupNormalization: add_group_norm,
+    layers.RNN: add_recurrent,
+    layers.LSTM: add_recurrent,
+    layers.GRU: add_recurrent,
 }
 
 

@@ -235,6 +235,36 @@ int Engine::add_interleave(int input, const Size& size, const Size& stride, cons
     return append(node);
 }
 
+int Engine::add_recurrent(const std::vector<int>& inputs, Cell cell, Index units, bool every_step, bool reverse,
+                          Index truncate) {
+    require(inputs.size() == 1 || inputs.size() == 2, "a recurrent layer takes a sequence and perhaps its mask");
+    const Shape& from = checked(inputs[0]).shape;
+    require(!from.flat && from.size[0] == 1 && from.size[1] == 1, "a recurrent layer needs a sequence (features, time)");
+    const Index time = from.size[2];
+    if (inputs.size() == 2) {
+        const Shape& mask = checked(inputs[1]).shape;
+        require(mask.flat && mask.channels == time, "the mask of a sequence has one number for each of its " +
+                                                        std::to_string(time) + " steps");
+    }
+    require(cell >= Cell::rnn_tanh && cell <= Cell::gru, "the cell must be from 0 to 3");
+    check_axis(units, "units");
+    require(truncate >= 0 && truncate <= largest_size, "truncate must be from 0 (never) to 1048576");
+    multiply_sizes({units, units + from.channels, 64});     // packed weights, with their padding
+    multiply_sizes({time, 8 * units + from.channels, 64});  // what is kept of an image
+    Node node;
+    node.kind = Kind::recurrent;
+    node.inputs = inputs;
+    node.cell = cell;
+    node.every_step = every_step;
+    node.reverse = reverse;
+    node.truncate = truncate;
+    if (every_step)
+        node.shape = {units, {1, 1, time}, false};
+    else
+        node.shape = {units, {1, 1, 1}, true};
+    return append(node);
+}
+
 int Engine::add_local_response(int input, Index neighbours, float alpha, float beta, float constant) {
     check_axis(neighbours, "neighbours");
     require(std::isfinite(alpha) && alpha >= 0 && std::isfinite(beta) && std::isfinite(constant) && constant > 0,
@@ -338,6 +368,17 @@ void Engine::create_parameters() {
         if (node.kind == Kind::interleave) {
             node_parameters_[i][1] = static_cast<int>(parameters_.size());
             add_parameter(number, "bias", node.bias ? node.shape.channels : 0, round_up(node.shape.channels, 16) + width, false);
+            continue;
+        }
+        if (node.kind == Kind::recurrent) {  // in the order that people see; see recurrent.cpp
+            const Index features = nodes_[static_cast<std::size_t>(node.inputs[0])].shape.channels, units = node.shape.channels;
+            const Index rows = (node.cell == Cell::lstm ? 4 : node.cell == Cell::gru ? 3 : 1) * units;
+            const Index input_count = multiply_sizes({rows, features}), state_count = multiply_sizes({rows, units});
+            node_parameters_[i] = {static_cast<int>(parameters_.size()), static_cast<int>(parameters_.size()) + 2};
+            add_parameter(number, "input_weight", input_count, input_count, true);
+            add_parameter(number, "state_weight", state_count, state_count, true);
+            add_parameter(number, "bias", rows, rows, false);
+            if (node.cell == Cell::gru) add_parameter(number, "state_bias", units, units, false);
             continue;
         }
         if (node.kind != Kind::convolution && node.kind != Kind::dense) continue;

@@ -32,7 +32,7 @@ struct DescriptionError : std::invalid_argument {
 
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
                   concatenate, multiply, batch_norm, local_response, reshape, slopes, pieces, larger, example_norm,
-                  interleave, external };
+                  interleave, recurrent, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
 
@@ -68,6 +68,9 @@ struct Node {
     Index pieces = 1;            // channels that become their maximum
     bool over_channels = false;  // of a normalisation within an example: every pixel by itself
     bool per_value = false;      // likewise: a scale for every number, not for every channel
+    Cell cell = Cell::rnn_tanh;  // of a recurrent layer
+    bool every_step = false, reverse = false;
+    Index truncate = 0;                  // steps that gradients go back; 0: all
     std::vector<Index> parameter_sizes;  // external nodes: elements of each parameter
 };
 
@@ -129,6 +132,8 @@ public:
     int add_batch_norm(int input, double momentum, double epsilon, bool affine, bool bias);
     // y of `size` from the maps of all phases; `before` is cut from the start of every axis. See interleave.cpp.
     int add_interleave(int input, const Size& size, const Size& stride, const Size& before, Index groups, bool bias);
+    // inputs: a sequence (features, time), and perhaps its mask (time,). every_step: the output is (units, time), else (units,).
+    int add_recurrent(const std::vector<int>& inputs, Cell cell, Index units, bool every_step, bool reverse, Index truncate);
     int add_local_response(int input, Index neighbours, float alpha, float beta, float constant);
     int add_reshape(int input, const Shape& shape);
     int add_product(const std::vector<int>& inputs);

@@ -284,6 +284,52 @@ struct Update {
     float epsilon, correction1, correction2;
 };
 
+enum class Cell : int { rnn_tanh = 0, rnn_relu = 1, lstm = 2, gru = 3 };
+
+// One step of a recurrent layer for some images, behind its products; see recurrent.hpp.
+struct CellStep {
+    Cell cell;
+    Index images;
+    Index width;   // floats of a gate, a multiple of lanes
+    float* gates;  // what the products gave; becomes what the gates are
+    Index gates_stride;
+    const float* state;  // before
+    Index state_stride;
+    float* next;  // the state after
+    Index next_stride;
+    float* output;  // the same again, or null
+    Index output_stride;
+    const float* cell_before;  // of an LSTM
+    float* cell_after;
+    Index cell_stride;
+    float* squashed;  // tanh of the cell after, for the way back, or null
+    Index squashed_stride;
+    const float* present;  // 0 behind a sequence's end, or null
+    Index present_stride;
+};
+
+// The way back through the same step.
+struct CellGradient {
+    Cell cell;
+    Index images;
+    Index width, units;  // floats of a gate with and without padding
+    float* gates;        // as CellStep left them; become the gradients in front of them
+    Index gates_stride;
+    const float* state;  // before
+    Index state_stride;
+    const float* dy;  // added to the state's gradient where present, or null
+    Index dy_stride;
+    float* dstate;  // of the state after; becomes what goes to the state before but through the products
+    float* dcell;
+    Index dstate_stride;
+    const float* cell_before;
+    Index cell_stride;
+    const float* squashed;
+    Index squashed_stride;
+    const float* present;
+    Index present_stride;
+};
+
 struct TileKernels;
 struct LayerKernels;
 
@@ -344,6 +390,8 @@ struct Kernels {
     // to[j · to_stride + i] = from[i · from_stride + j] for i < rows, j < columns
     void (*transpose)(const float* from, Index from_stride, float* to, Index to_stride, Index rows, Index columns);
     const LayerKernels* layers;  // the layers between the products; see layer_table.hpp
+    void (*recurrent_step)(const CellStep&);
+    void (*recurrent_gradient)(const CellGradient&);
     const TileKernels* tiles = nullptr;  // products of bf16 on tile registers, where there are any; see tile_table.hpp
 };
 

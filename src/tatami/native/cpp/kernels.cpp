@@ -11,6 +11,7 @@
 #include "pooled_correlation.hpp"
 #include "pooling.hpp"
 #include "random_mask.hpp"
+#include "recurrent.hpp"
 #include "scatter_gradient.hpp"
 #include "sparse_gradient.hpp"
 #include "sparse_pairs.hpp"
@@ -27,6 +28,7 @@ const Kernels* TATAMI_KERNELS() {
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
         activate,         activate_gradient, curve, curve_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
+        recurrent_step, recurrent_gradient,
     };
     return &kernels;
 }

@@ -258,6 +258,12 @@ NB_MODULE(_kernels, module) {
         .def("add_flatten", &Engine::add_flatten, "input"_a)
         .def("add_batch_norm", &Engine::add_batch_norm, "input"_a, "momentum"_a, "epsilon"_a, "affine"_a, "bias"_a)
         .def("add_interleave", &Engine::add_interleave, "input"_a, "size"_a, "stride"_a, "before"_a, "groups"_a, "bias"_a)
+        .def("add_recurrent",
+             [](Engine& e, const std::vector<int>& inputs, int cell, Index units, bool every_step, bool reverse, Index truncate) {
+                 require(cell >= 0 && cell <= 3, "the cell is from 0 to 3");
+                 return e.add_recurrent(inputs, static_cast<Cell>(cell), units, every_step, reverse, truncate);
+             },
+             "inputs"_a, "cell"_a, "units"_a, "every_step"_a, "reverse"_a, "truncate"_a)
         .def("add_local_response", &Engine::add_local_response, "input"_a, "neighbours"_a, "alpha"_a, "beta"_a, "constant"_a)
         .def("add_reshape",
              [](Engine& e, int input, const std::vector<Index>& shape) { return e.add_reshape(input, shape_of(shape)); },

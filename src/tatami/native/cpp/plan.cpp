@@ -240,6 +240,8 @@ void Plan::build_operations() {
             operations_.push_back(make(*this, i, relu, relu ? next : i));
         } else if (node.kind == Kind::interleave) {
             operations_.push_back(make_interleave(*this, i));
+        } else if (node.kind == Kind::recurrent) {
+            operations_.push_back(make_recurrent(*this, i));
         } else if (node.kind == Kind::external) {
             operations_.push_back(std::make_unique<External>(*this, node.inputs[0], i));
         } else {
@@ -267,7 +269,7 @@ void Plan::decide_gradients() {
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         const Node& node = nodes[i];
         bool any = node.kind == Kind::convolution || node.kind == Kind::dense || node.kind == Kind::batch_norm ||
-                   (node.kind == Kind::interleave && node.bias) ||
+                   (node.kind == Kind::interleave && node.bias) || node.kind == Kind::recurrent ||
                    engine.learns(static_cast<int>(i)) || (node.kind == Kind::external && !node.parameter_sizes.empty());
         for (int input : node.inputs) any = any || needed_[static_cast<std::size_t>(input)];
         needed_[i] = needed_[i] || any;

@@ -202,6 +202,7 @@ std::unique_ptr<Operation> make_slopes(Plan& plan, int node);
 std::unique_ptr<Operation> make_pieces(Plan& plan, int node);
 std::unique_ptr<Operation> make_larger(Plan& plan, int node);
 std::unique_ptr<Operation> make_interleave(Plan& plan, int node);
+std::unique_ptr<Operation> make_recurrent(Plan& plan, int node);
 std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else
 
 void copy_to_pixels(const float* from, const Tensor& tensor, float* image);                        // (C, D, H, W) -> tensor
