@@ -39,8 +39,11 @@ public:
 
     bool by_image() const override { return false; }
     std::string describe() const override {
-        return std::string("dense") + (bias ? " + bias" : "") + (relu ? " + ReLU" : "") + (pairs ? ", bf16" : "");
+        return std::string("dense") + (bias ? " + bias" : "") + (relu ? " + ReLU" : "") + (pairs ? ", bf16" : "") +
+               (plan.by_example() ? ", image by image" : "");
     }
+    // Weights that every image can read again from the first-level cache without being noticed.
+    bool by_example() const override { return !pairs && plan.parameter(dense, 0).padded <= 8192; }
 
     void prepare() override {
         const Tensor& x = plan.value(input);
@@ -118,38 +121,12 @@ public:
     }
 
     void forward_batch() override {
-        const Tensor& x = plan.value(input);
-        const Tensor& y = plan.value(node);
         const auto& panels = plan.panels(dense);
         const Index row_blocks = (plan.batch() + images - 1) / images;
-        const Segment all_features{0, feature_words};
         if (pairs) pack_features();
         const Index count = row_blocks * static_cast<Index>(panels.size());
         parallel_for(plan.running_threads(), count, 1, [&](Index i, int) {
-            const Panel& panel = panels[static_cast<std::size_t>(i / row_blocks)];
-            const Index n = i % row_blocks * images;
-            CorrelateRow row{};
-            if (pairs) {
-                row.input = plan.arena() + feature_pairs + n * feature_stride;
-                row.input_stride = feature_stride;
-                row.segments = &all_features;
-                row.segment_count = 1;
-                row.weight = plan.arena() + weight_pairs + panel.first * feature_words;
-            } else {
-                row.input = plan.image(x, n, 0);
-                row.input_stride = x.image;
-                row.segments = segments.data();
-                row.segment_count = static_cast<Index>(segments.size());
-                row.weight = plan.weights(dense, 0, "weight") + panel.weight;
-            }
-            row.bias = plan.weights(dense, 0, "bias") + panel.first;
-            row.output = plan.image(y, n, 0) + y.origin + panel.first;
-            row.output_stride = y.image;
-            row.pixels = std::min(images, plan.batch() - n);
-            row.vectors = panel.vectors;
-            row.columns = panel.vectors * lanes;
-            row.relu = relu;
-            (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
+            forward_tile(panels[static_cast<std::size_t>(i / row_blocks)], i % row_blocks * images, images);
         });
     }
 
@@ -164,11 +141,60 @@ public:
         }
         if (pairs) pack_gradients(dy);
         const Index image_blocks = (plan.batch() + images - 1) / images;
-        const Index inputs = wants_input_gradient ? image_blocks * static_cast<Index>(columns_of_dx.size()) : 0;
+        gradients(dy, wants_input_gradient ? image_blocks * static_cast<Index>(columns_of_dx.size()) : 0);
+    }
+
+    // One image; its share of the weight gradient waits for the others.
+    void forward(Index n, int) override {
+        for (const Panel& panel : plan.panels(dense)) forward_tile(panel, n, 1);
+    }
+    void backward(Index n, int, Index, bool) override {
+        const Tensor& y = plan.value(node);
+        const Tensor& dy = plan.gradient(node);
+        float* const line = plan.image(dy, n, 0) + dy.origin;
+        if (relu) plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
+        if (!wants_input_gradient) return;
+        for (const Column& column : columns_of_dx) input_gradient(dy, column, n, 1);
+    }
+    void finish_batch() override { gradients(plan.gradient(node), 0); }
+
+private:
+    // Images n, n + 1, …, at most so many, × one panel of units.
+    void forward_tile(const Panel& panel, Index n, Index most) {
+        const Tensor& x = plan.value(input);
+        const Tensor& y = plan.value(node);
+        const Segment all_features{0, feature_words};
+        CorrelateRow row{};
+        if (pairs) {
+            row.input = plan.arena() + feature_pairs + n * feature_stride;
+            row.input_stride = feature_stride;
+            row.segments = &all_features;
+            row.segment_count = 1;
+            row.weight = plan.arena() + weight_pairs + panel.first * feature_words;
+        } else {
+            row.input = plan.image(x, n, 0);
+            row.input_stride = x.image;
+            row.segments = segments.data();
+            row.segment_count = static_cast<Index>(segments.size());
+            row.weight = plan.weights(dense, 0, "weight") + panel.weight;
+        }
+        row.bias = plan.weights(dense, 0, "bias") + panel.first;
+        row.output = plan.image(y, n, 0) + y.origin + panel.first;
+        row.output_stride = y.image;
+        row.pixels = std::min(most, plan.batch() - n);
+        row.vectors = panel.vectors;
+        row.columns = panel.vectors * lanes;
+        row.relu = relu;
+        (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
+    }
+
+    // What remains of the backward pass once dy has gone through ReLU; `inputs`: tiles of the input gradient.
+    void gradients(const Tensor& dy, Index inputs) {
+        const Index image_blocks = (plan.batch() + images - 1) / images;
         const Index tiles = static_cast<Index>(blocks.size() * plan.panels(dense).size());
         parallel_for(plan.running_threads(), inputs + tiles + (bias ? 1 : 0), 1, [&](Index i, int) {
             if (i < inputs)
-                input_gradient(dy, columns_of_dx[static_cast<std::size_t>(i / image_blocks)], i % image_blocks * images);
+                input_gradient(dy, columns_of_dx[static_cast<std::size_t>(i / image_blocks)], i % image_blocks * images, images);
             else if (i < inputs + tiles)
                 weight_gradient(dy, i - inputs);
             else
@@ -177,7 +203,6 @@ public:
         if (plan.update()) plan.mark_updated(dense);
     }
 
-private:
     struct Block {
         Index offset, row, rows;
     };
@@ -301,8 +326,8 @@ private:
         if (plan.update()) plan.engine.update_piece(*plan.update(), parameter, 0, parameter.padded);
     }
 
-    // Some images × one panel of features.
-    void input_gradient(const Tensor& dy, const Column& column, Index n) {
+    // Images n, n + 1, …, at most so many, × one panel of features.
+    void input_gradient(const Tensor& dy, const Column& column, Index n, Index most) {
         const Tensor& dx = plan.gradient(input);
         const Segment all_units{0, pairs ? unit_words : units};
         CorrelateRow row{};
@@ -313,7 +338,7 @@ private:
         row.weight = plan.arena() + (pairs ? transposed_pairs + column.words : transposed + column.weight);
         row.output = plan.image(dx, n, 0) + column.offset;
         row.output_stride = dx.image;
-        row.pixels = std::min(images, plan.batch() - n);
+        row.pixels = std::min(most, plan.batch() - n);
         row.vectors = column.vectors;
         row.columns = column.vectors * lanes;
         row.accumulate = accumulate_input;

@@ -576,21 +576,20 @@ void Engine::predict(const float* x, Index batch, float* output) {
 LossResult Engine::train_step(const float* x, Index batch, const std::int64_t* labels, const float* targets,
                               float loss_weight, const RandomKey& key, double rate, bool update, float* output) {
     start(Mode::train, x, batch, key, true);
-    run_forward(0, current_->stage_count());
-    const LossResult result = run_loss(labels, targets, loss_weight);
-    if (output) read_value(static_cast<int>(nodes_.size()) - 1, output);
+    LossResult result;
     if (!update) {
-        run_backward(0, current_->stage_count());
+        result = current_->step(labels, targets, loss_weight);
     } else if (optimizer_.largest_norm > 0) {
-        run_backward(0, current_->stage_count());
+        result = current_->step(labels, targets, loss_weight);
         run_update(rate);
     } else {  // no number depends on all gradients: weights may move as soon as theirs is there
         const Update step = next_update(rate);
         current_->set_update(&step);
-        run_backward(0, current_->stage_count());
+        result = current_->step(labels, targets, loss_weight);
         update_parameters(step, current_);
         current_->set_update(nullptr);
     }
+    if (output) read_value(static_cast<int>(nodes_.size()) - 1, output);
     current_->forget_input();
     return result;
 }

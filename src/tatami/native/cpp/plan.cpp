@@ -2,6 +2,9 @@
 // and where everything lies in one arena; then running the stages forward and backward.
 //
 // Forward, an image passes through all operations of its stage while its numbers are in the cache, four images at a time.
+// A training step of convolutions with at most small dense layers behind them goes further: every image passes through the
+// whole network, the loss, and back again before the next one. Its activations stand in one place for each thread, which
+// stays in the second-level cache; a batch's activations do not, and the way back would wait for memory.
 // Backward, sums over images are made in sixteen groups of images, whatever the number of threads, and added in order.
 #include "plan.hpp"
 
@@ -111,6 +114,7 @@ Plan::Plan(Engine& owner, Mode wanted, Index capacity, int threads)
     : engine(owner), mode(wanted), kernels(owner.kernels()), capacity_(capacity), slots_(threads), threads_(threads) {
     choose_tensors();
     build_operations();
+    by_example_ = passes_by_example();
     decide_gradients();
     place_tensors();
 }
@@ -259,6 +263,15 @@ void Plan::build_operations() {
     }
 }
 
+bool Plan::passes_by_example() const {
+    const auto convolution = [&](const auto& operation) {
+        return operation->by_image() && engine.nodes()[static_cast<std::size_t>(operation->node)].kind != Kind::input;
+    };
+    return mode == Mode::train && engine.arrival_grain() == 0 &&
+           std::any_of(operations_.begin(), operations_.end(), convolution) &&
+           std::all_of(operations_.begin(), operations_.end(), [](const auto& operation) { return operation->by_example(); });
+}
+
 // Who writes, who adds, and which gradients nobody needs.
 void Plan::decide_gradients() {
     const auto& nodes = engine.nodes();
@@ -318,8 +331,9 @@ void Plan::place_tensors() {
         Tensor& value = values_[i];
         value.used = true;
         value.per_thread = local && mode == Mode::predict;
+        value.passing = local && by_example_;
         value.arrange();
-        value.base = reserve(multiply_sizes({value.image, value.per_thread ? slots_ : capacity_}));
+        value.base = reserve(multiply_sizes({value.image, value.per_thread ? slots_ : std::max<Index>(capacity_, slots_)}));
         Tensor& gradient = gradients_[i];
         gradient.used = trains() && needed_[i];
         gradient.per_thread = local && mode == Mode::train;
@@ -376,6 +390,7 @@ int Plan::external_node(int stage) const {
 
 void Plan::start(const float* x, Index batch, const RandomKey& key, bool training) {
     batch_ = batch;
+    stepping_ = false;
     input_ = x;
     key_ = key;
     training_ = training;
@@ -460,6 +475,34 @@ Index Plan::backward_by_chunks(const std::vector<Operation*>& operations) {
     return used_chunks;
 }
 
+LossResult Plan::step(const std::int64_t* labels, const float* targets, float weight) {
+    if (!by_example_) {
+        forward(0, stage_count());
+        const LossResult result = loss(labels, targets, weight);
+        backward(0, stage_count());
+        return result;
+    }
+    if (input_ == nullptr) throw DescriptionError("nothing was started");
+    stepping_ = true;
+    const Index used_chunks = std::min(chunks, batch_);
+    std::vector<ExampleLoss> losses(static_cast<std::size_t>(batch_));
+    parallel_for(threads_, used_chunks, 1, [&](Index chunk, int thread) {
+        const Index begin = batch_ * chunk / used_chunks, end = batch_ * (chunk + 1) / used_chunks;
+        for (Index n = end - 1; n >= begin; --n) {  // the order of backward_by_chunks: the same sums
+            for (const auto& operation : operations_) operation->forward(n, thread);
+            losses[static_cast<std::size_t>(n)] = loss_of(n, labels, targets, weight);
+            for (std::size_t i = operations_.size(); i-- > 0;)
+                if (is_live(operations_[i]->node)) operations_[i]->backward(n, thread, chunk, n == end - 1);
+        }
+    });
+    for (std::size_t i = operations_.size(); i-- > 0;) {
+        Operation& operation = *operations_[i];
+        if (!is_live(operation.node)) continue;
+        operation.by_image() ? operation.add_up(used_chunks) : operation.finish_batch();
+    }
+    return total(losses, weight);
+}
+
 // One sum for every thread, of the images that it happens to get.
 Index Plan::backward_by_arrival(const std::vector<Operation*>& operations) {
     std::vector<Index> sum_of(static_cast<std::size_t>(threads_), -1);
@@ -475,56 +518,64 @@ Index Plan::backward_by_arrival(const std::vector<Operation*>& operations) {
 }
 
 LossResult Plan::loss(const std::int64_t* labels, const float* targets, float weight) {
+    std::vector<ExampleLoss> losses(static_cast<std::size_t>(batch_));
+    parallel_for(threads_, batch_, 8, [&](Index n, int) {
+        losses[static_cast<std::size_t>(n)] = loss_of(n, labels, targets, weight);
+    });
+    return total(losses, weight);
+}
+
+// One image's loss, and its gradient into that of the last node's output.
+Plan::ExampleLoss Plan::loss_of(Index n, const std::int64_t* labels, const float* targets, float weight) const {
     const int node = static_cast<int>(engine.nodes().size()) - 1;
     const Tensor& y = value(node);
     const Tensor& dy = gradient(node);
     const Index positions = y.size[0] * y.size[1] * y.size[2];
-    std::vector<double> losses(static_cast<std::size_t>(batch_));
-    std::vector<Index> hits(static_cast<std::size_t>(batch_));
-    parallel_for(threads_, batch_, 8, [&](Index n, int) {
-        double loss = 0;
-        Index correct = 0;
-        for (Index p = 0; p < positions; ++p) {
-            const Index w = p % y.size[2], h = p / y.size[2] % y.size[1], d = p / (y.size[2] * y.size[1]);
-            const float* const z = image(y, n, 0) + y.origin + d * y.step[0] + h * y.step[1] + w * y.step[2];
-            float* const dz = dy.used ? image(dy, n, 0) + dy.origin + d * dy.step[0] + h * dy.step[1] + w * dy.step[2] : nullptr;
-            Index best = 0;
-            for (Index k = 1; k < y.channels; ++k)
-                if (z[k] > z[best]) best = k;
-            if (labels) {
-                const Index right = labels[n * positions + p];
-                float total = 0;
-                for (Index k = 0; k < y.channels; ++k) total += std::exp(z[k] - z[best]);
-                loss += std::log(static_cast<double>(total)) - static_cast<double>(z[right] - z[best]);
-                if (dz)
-                    for (Index k = 0; k < y.channels; ++k)
-                        dz[k] = (std::exp(z[k] - z[best]) / total - (k == right ? 1.0f : 0.0f)) * weight;
-                correct += best == right;
-            } else {
-                Index wanted = 0;
-                const float* const target = targets + n * y.channels * positions + p;
-                for (Index k = 0; k < y.channels; ++k) {
-                    const float difference = z[k] - target[k * positions];
-                    if (target[k * positions] > target[wanted * positions]) wanted = k;
-                    loss += 0.5 * static_cast<double>(difference) * static_cast<double>(difference);
-                    if (dz) dz[k] = difference * weight;
-                }
-                correct += best == wanted;
+    ExampleLoss result;
+    for (Index p = 0; p < positions; ++p) {
+        const Index w = p % y.size[2], h = p / y.size[2] % y.size[1], d = p / (y.size[2] * y.size[1]);
+        const float* const z = image(y, n, 0) + y.origin + d * y.step[0] + h * y.step[1] + w * y.step[2];
+        float* const dz = dy.used ? image(dy, n, 0) + dy.origin + d * dy.step[0] + h * dy.step[1] + w * dy.step[2] : nullptr;
+        Index best = 0;
+        for (Index k = 1; k < y.channels; ++k)
+            if (z[k] > z[best]) best = k;
+        if (labels) {
+            const Index right = labels[n * positions + p];
+            float total = 0;
+            for (Index k = 0; k < y.channels; ++k) total += std::exp(z[k] - z[best]);
+            result.loss += std::log(static_cast<double>(total)) - static_cast<double>(z[right] - z[best]);
+            if (dz)
+                for (Index k = 0; k < y.channels; ++k)
+                    dz[k] = (std::exp(z[k] - z[best]) / total - (k == right ? 1.0f : 0.0f)) * weight;
+            result.correct += best == right;
+        } else {
+            Index wanted = 0;
+            const float* const target = targets + n * y.channels * positions + p;
+            for (Index k = 0; k < y.channels; ++k) {
+                const float difference = z[k] - target[k * positions];
+                if (target[k * positions] > target[wanted * positions]) wanted = k;
+                result.loss += 0.5 * static_cast<double>(difference) * static_cast<double>(difference);
+                if (dz) dz[k] = difference * weight;
             }
+            result.correct += best == wanted;
         }
-        losses[static_cast<std::size_t>(n)] = loss;
-        hits[static_cast<std::size_t>(n)] = correct;
-    });
+    }
+    return result;
+}
+
+LossResult Plan::total(const std::vector<ExampleLoss>& losses, float weight) {
     LossResult result;
-    for (double loss : losses) result.loss += loss;
-    for (Index hit : hits) result.correct += hit;
+    for (const ExampleLoss& example : losses) {
+        result.loss += example.loss;
+        result.correct += example.correct;
+    }
     result.loss *= static_cast<double>(weight);
     return result;
 }
 
 bool Plan::is_materialised(int node) const {
     const std::size_t tensor = static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)]);
-    return materialised_[tensor] && !values_[tensor].per_thread;
+    return materialised_[tensor] && !values_[tensor].per_thread && !(values_[tensor].passing && stepping_);
 }
 
 bool Plan::has_gradient(int node) const {

@@ -15,6 +15,7 @@ struct Tensor {
     Index image = 0;     // floats of one image
     Index origin = 0;    // first pixel within the image
     bool per_thread = false;
+    bool passing = false;  // nobody reads an image's numbers after its own pass, see Plan::step
     bool used = false;
     Index base = 0;  // offset in the arena
 
@@ -52,6 +53,10 @@ public:
     void forward(int first, int last);
     LossResult loss(const std::int64_t* labels, const float* targets, float weight);
     void backward(int first, int last);
+    // All three at once.
+    LossResult step(const std::int64_t* labels, const float* targets, float weight);
+    // Whether `step` takes every image through the whole network and back before the next one; see plan.cpp.
+    bool by_example() const { return by_example_; }
     void read_value(int node, float* to) const;
     void write_value(int node, const float* from);
     bool is_materialised(int node) const;
@@ -76,7 +81,7 @@ public:
         return gradients_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)])];
     }
     float* image(const Tensor& tensor, Index n, int thread) const {
-        return arena_.get() + tensor.base + (tensor.per_thread ? thread : n) * tensor.image;
+        return arena_.get() + tensor.base + (tensor.per_thread || (tensor.passing && stepping_) ? thread : n) * tensor.image;
     }
     float* weights(int node, int which, const char* name) const;  // which: 0 values, 1 gradients
     const std::vector<Panel>& panels(int node) const { return engine.panels_[static_cast<std::size_t>(node)]; }
@@ -123,8 +128,16 @@ private:
     };
     static constexpr Index chunks = 16;  // groups of images over which weight gradients are summed first
 
+    struct ExampleLoss {
+        double loss = 0;
+        Index correct = 0;
+    };
+
     void choose_tensors();
     void build_operations();
+    bool passes_by_example() const;
+    ExampleLoss loss_of(Index n, const std::int64_t* labels, const float* targets, float weight) const;
+    static LossResult total(const std::vector<ExampleLoss>& losses, float weight);
     void decide_gradients();
     Index backward_by_chunks(const std::vector<Operation*>& operations);
     Index backward_by_arrival(const std::vector<Operation*>& operations);
@@ -155,6 +168,8 @@ private:
     const float* input_ = nullptr;
     RandomKey key_;
     bool training_ = false;
+    bool by_example_ = false;
+    bool stepping_ = false;  // images stand in their thread's place
     const Update* update_ = nullptr;
     std::vector<bool> updated_;
     Index packed_version_ = 0;
@@ -178,6 +193,10 @@ public:
     virtual void backward(Index, int, Index, bool) {}  // image, thread, chunk, first image of the chunk
     virtual void forward_batch() {}
     virtual void backward_batch() {}
+    // Whether forward and backward above do for one image what the functions of the batch do, but for what sums over images;
+    // that is left to finish_batch.
+    virtual bool by_example() const { return by_image(); }
+    virtual void finish_batch() {}
     virtual void add_up(Index) {}  // weight gradient = sum of so many chunks
 
     Plan& plan;
