@@ -103,6 +103,9 @@ private:
     void masked_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
     void add_up_winners(Index used_chunks, float* total);
     void winners_input_gradient(Index n, int thread);
+    void spread_winners(Index n, int thread, float* bordered) const;
+    void spread_signal(Index n, int thread, float* bordered) const;
+    bool is_signal() const { return settings.shape.size[1] == 1; }
 
     // bf16.
     static Tensor in_words(const Tensor& like, Index words);

@@ -18,7 +18,8 @@ void Convolution::prepare_pooling(const Tensor& x) {
     // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
     masked = joined && !pairs && segments[0].length < lanes;
     sparse = joined && !masked && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30);
-    sparse_input = wants_input_gradient && y.size[1] * 2 <= settings.shape.size[1] && w.kernel == Size{1, 3, 3} &&
+    const bool signal = is_signal() && w.kernel[0] * w.kernel[1] == 1 && w.kernel[2] >= 2 && w.kernel[2] <= 9;
+    sparse_input = wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
                    w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1};
     padded_run = whole_units(segments[0].length, pairs ? 2 * lanes : lanes);
     plan.need_scratch(settings.shape.channels * 2 * (pixels + 1) + 64);
@@ -28,7 +29,7 @@ void Convolution::prepare_pooling(const Tensor& x) {
         window.size = {1, x.size[1] + w.before[1] + w.after[1], x.size[2] + w.before[2] + w.after[2]};
         window.arrange();
         plan.need_scratch(window.image + 64);
-        winner_weight = plan.reserve(settings.shape.channels * 9 * window.stride);
+        winner_weight = plan.reserve(settings.shape.channels * taps * window.stride);
     }
     Tensor full;
     full.channels = settings.shape.channels;
@@ -43,12 +44,12 @@ void Convolution::prepare_pooling(const Tensor& x) {
 void Convolution::pack_winners() {
     const float* const weight = weight_values();
     for (const Panel& panel : plan_panels())
-        for (Index tap = 0; tap < 9; ++tap)
+        for (Index tap = 0; tap < taps; ++tap)
             for (Index c = 0; c < group_channels; c += lanes)
                 plan.kernels.transpose(
                     weight + panel.weight + (tap * group_channels + c) * panel.vectors * lanes, panel.vectors * lanes,
-                    plan.arena() + winner_weight + ((c / lanes * settings.shape.channels + panel.first) * 9 + tap) * lanes,
-                    9 * lanes, std::min<Index>(lanes, group_channels - c), panel.columns);
+                    plan.arena() + winner_weight + ((c / lanes * settings.shape.channels + panel.first) * taps + tap) * lanes,
+                    taps * lanes, std::min<Index>(lanes, group_channels - c), panel.columns);
 }
 
 // One row of pooled gradients becomes two rows of the convolution's, for passes that read all of them.
@@ -147,10 +148,22 @@ void Convolution::add_up_winners(Index used_chunks, float* total) {
 
 void Convolution::winners_input_gradient(Index n, int thread) {
     const Tensor& dx = plan.gradient(input);
-    const Tensor& dy = plan.gradient(node);
     const WindowSettings& w = settings.window;
     float* const bordered = plan.scratch(thread);
     std::fill_n(bordered, window.image, 0.0f);
+    is_signal() ? spread_signal(n, thread, bordered) : spread_winners(n, thread, bordered);
+    float* const to = plan.image(dx, n, thread) + dx.origin;
+    for (Index h = 0; h < dx.size[1]; ++h) {
+        const float* const from = bordered + (h + w.before[1]) * window.step[1] + w.before[2] * window.step[2];
+        if (accumulate_input)
+            plan.kernels.add(from, to + h * dx.step[1], dx.size[2] * dx.stride);
+        else
+            std::copy_n(from, dx.size[2] * dx.stride, to + h * dx.step[1]);
+    }
+}
+
+void Convolution::spread_winners(Index n, int thread, float* bordered) const {
+    const Tensor& dy = plan.gradient(node);
     SparseInputGradient job{};
     job.code = plan.codes(code_base, n, code_image);
     job.code_stride = dy.stride;
@@ -166,14 +179,23 @@ void Convolution::winners_input_gradient(Index n, int thread) {
     job.pixel = window.step[2];
     job.line = window.step[1];
     plan.kernels.sparse_input_gradient(job);
-    float* const to = plan.image(dx, n, thread) + dx.origin;
-    for (Index h = 0; h < dx.size[1]; ++h) {
-        const float* const from = bordered + (h + w.before[1]) * window.step[1] + w.before[2] * window.step[2];
-        if (accumulate_input)
-            plan.kernels.add(from, to + h * dx.step[1], dx.size[2] * dx.stride);
-        else
-            std::copy_n(from, dx.size[2] * dx.stride, to + h * dx.step[1]);
-    }
+}
+
+void Convolution::spread_signal(Index n, int thread, float* bordered) const {
+    const Tensor& dy = plan.gradient(node);
+    SignalInputGradient job{};
+    job.code = plan.codes(code_base, n, code_image);
+    job.code_stride = dy.stride;
+    job.dy = plan.image(dy, n, thread) + dy.origin;
+    job.dy_stride = dy.step[2];
+    job.pooled_width = dy.size[2];
+    job.channels = settings.shape.channels;
+    job.taps = taps;
+    job.weight = plan.arena() + winner_weight;
+    job.input_vectors = window.stride / lanes;
+    job.window = bordered;
+    job.pixel = window.step[2];
+    plan.kernels.sparse_signal_gradient(job);
 }
 
 }  // namespace tatami

@@ -193,6 +193,21 @@ struct SparseInputGradient {
     Index pixel, line;
 };
 
+// Input gradient of a signal's convolution from the winners of fused pooling alone; see sparse_signal.hpp.
+struct SignalInputGradient {
+    const std::uint8_t* code;
+    Index code_stride;
+    const float* dy;
+    Index dy_stride;
+    Index pooled_width;
+    Index channels;
+    Index taps;           // from 2 to 9
+    const float* weight;  // vectors of input channels × channels × taps × lanes
+    Index input_vectors;
+    float* window;  // dx with its border: zero at the start
+    Index pixel;
+};
+
 // Input gradient by spreading every output's gradient over its window; see scatter_gradient.hpp.
 struct ScatterGradient {
     const float* dy;
@@ -364,6 +379,7 @@ struct Kernels {
     void (*sparse_weight_gradient)(const SparseWeightGradient&);
     void (*masked_weight_gradient)(const MaskedWeightGradient&);
     void (*sparse_input_gradient)(const SparseInputGradient&);
+    void (*sparse_signal_gradient)(const SignalInputGradient&);
     void (*scatter_gradient)(const ScatterGradient&);
     void (*winograd)(const Winograd&);
     // One panel's weights, (tap, input channel) × panel, transformed; reversed: the taps from the last to the first.

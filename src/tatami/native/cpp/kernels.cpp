@@ -15,6 +15,7 @@
 #include "scatter_gradient.hpp"
 #include "sparse_gradient.hpp"
 #include "sparse_pairs.hpp"
+#include "sparse_signal.hpp"
 #include "update.hpp"
 #include "weight_gradient.hpp"
 #include "winograd.hpp"
@@ -26,7 +27,9 @@ const Kernels* TATAMI_KERNELS() {
         TATAMI_NAME,      lanes,      tile_pixels,           correlate<Floats>, weight_gradient<Floats>, depthwise,
         depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
-        lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient, scatter_gradient, winograd, winograd_weight,
+        lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient,
+        sparse_signal_gradient,
+        scatter_gradient, winograd, winograd_weight,
         activate,         activate_gradient, curve, curve_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
         recurrent_step, recurrent_gradient,
     };
