@@ -25,7 +25,7 @@ MEMORY = 2 * 2**30
 LAST_NODES = {7: "add_flatten", 8: "add_dense", 9: "finish"}
 SWITCHES = (
     *("affine", "bias", "concatenate", "count_padding", "maximum", "normalise", "over_channels", "per_value"),
-    *("shared", "training", "update", "every_step", "reverse"),
+    *("by_channel", "every_step", "exact", "reverse", "shared", "training", "update"),
 )
 NUMBERS = (
     -(2**63),
@@ -137,6 +137,10 @@ class Arguments:
             "parameter_sizes": lambda: [self.small() for _ in range(2)],
             "isa": lambda: self.random.choice((*native.available(), *native.emulated())),
             "products": lambda: self.random.choice((0, 1, 1, 2, 3)),
+            "axes": lambda: self.random.sample(range(3), 3),
+            "sources": lambda: [[self.random.choice((0, 0, 1)) for _ in range(2)] for _ in range(3)],
+            "weights": lambda: [[0.5, 1.0], [0.0, -1.0], [1.0, 2.0]],
+            "taps": lambda: [self.random.choice((1, 1, 2)) for _ in range(3)],
             "x": lambda: self.batch(sizes["input"]),
             "output": lambda: self.batch(sizes["output"]),
             "doutput": lambda: self.batch(sizes["output"]),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tatami.geometry import Geometry, Shape
 from tatami.layers import GRU, LSTM, RNN, FReLU, Recurrent, SeparableConvolution, TransposedConvolution
 from tatami.layers.base import Layer
-from tatami.program.native_layers import add_walk
+from tatami.program.native_layers import add_walk, axes
 
 Indices = NDArray[np.int64]
 
@@ -143,8 +143,3 @@ def add_channelwise(engine: Any, source: int, geometry: Geometry, bias: bool) ->
         axes(geometry.dilation, 1),
     )
     return int(engine.add_convolution(source, geometry.filters, *window, geometry.groups, bias))
-
-
-def axes(values: Shape, fill: int) -> list[int]:
-    """Write the numbers of 1, 2 or 3 axes as (depth, height, width)."""
-    return [fill] * (3 - len(values)) + list(values)

@@ -7,7 +7,6 @@ summary says it always.
 """
 
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from threading import RLock
 from typing import Any
@@ -26,8 +25,8 @@ from tatami.losses import Objective, SoftmaxCrossEntropy, SquaredError
 from tatami.native import emulated, instruction_set, kernels, tile_support
 from tatami.network import INPUT, Network, Node, Parameters
 from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, OptimizerState, RMSProp
-from tatami.program.composed import Composed, Held, add_composed, axes, is_composed
-from tatami.program.native_layers import DESCRIBED, add_described
+from tatami.program.composed import Composed, Held, add_composed, is_composed
+from tatami.program.native_layers import DESCRIBED, add_described, axes
 from tatami.program.results import Kept, Pass, Step
 from tatami.program.session import StepResult
 from tatami.random import RandomKey
@@ -102,8 +101,6 @@ def add_native_layer(
         return int(engine.add_activation(inputs[0], GELU_FORMS[layer.form]))
     if kind is layers.Softmax:
         return int(engine.add_softmax(inputs[0]))
-    if kind is layers.Dropout and isinstance(layer, layers.Dropout) and not layer.exact:
-        return int(engine.add_dropout(inputs[0], float(layer.ratio), zlib.crc32(layer.name.encode())))
     if kind is layers.Flatten:
         return int(engine.add_flatten(inputs[0]))
     if kind is layers.BatchNormalization and isinstance(layer, layers.BatchNormalization):
@@ -286,6 +283,13 @@ class PlannedNetwork:
             state.setdefault(layer, {})[name] = values.copy()
         return state
 
+    def batch(self, x: Array) -> Array:
+        """Return a batch as the engine takes it, or raise where tokens are not in the vocabulary."""
+        for node in self.network.nodes:
+            if isinstance(node.layer, layers.Embedding) and node.inputs == (INPUT,):
+                node.layer.check_tokens(ReferenceBackend(), x)
+        return as_floats(x)
+
     def check_batch(self, batch: int) -> None:
         """Raise where a batch is too small to have a variance."""
         for layer, _, _ in self.statistics:
@@ -429,7 +433,7 @@ class NativeExecutor:
         self, parameters: Parameters, x: Array, training: bool, key: RandomKey, state: Parameters, keep: bool
     ) -> Pass:
         """Compute the output, fused unless everything is to be kept."""
-        batch = as_floats(x)
+        batch = self.planned.batch(x)
         with self.lock:
             self.load(parameters)
             self.planned.write_state(state)
@@ -448,7 +452,7 @@ class NativeExecutor:
         self, parameters: Parameters, x: Array, target: Array, key: RandomKey, state: Parameters, keep: bool
     ) -> Step:
         """Compute loss, gradients and new state for one batch."""
-        batch = as_floats(x)
+        batch = self.planned.batch(x)
         with self.lock:
             self.load(parameters)
             self.planned.write_state(state)
@@ -541,7 +545,7 @@ class NativePredictor:
     def __call__(self, x: Array) -> Array:
         """Return the network's output for a batch."""
         output = np.empty((len(x), *self.output_shape), np.float32)
-        self.planned.engine.predict(as_floats(x), output)
+        self.planned.engine.predict(self.planned.batch(x), output)
         return output
 
 
@@ -594,7 +598,7 @@ class NativeSession:
 
     def step(self, x: Array, target: Array, key: RandomKey, learning_rate: float) -> StepResult:
         """Train on one batch in one call."""
-        batch = as_floats(x)
+        batch = self.planned.batch(x)
         expected = self.loss.target(target, self.network.output_shape)
         loss, output, new_state = run_step(
             self.planned, self.loss, batch, expected, key, self.layer_state, learning_rate

@@ -4,12 +4,14 @@ A function gets the engine, the layer, the numbers of its inputs and their shape
 or None where a setting has no kernel.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from tatami import layers
 from tatami.geometry import Shape
 from tatami.layers.base import Layer
+from tatami.layers.resampling import Resampling
 
 Describe = Callable[[Any, Any, list[int], tuple[Shape, ...]], int | None]
 
@@ -79,6 +81,86 @@ def add_walk(engine: Any, layer: layers.Recurrent, inputs: list[int], reverse: b
     return int(engine.add_recurrent(inputs, cell, layer.units, every_step, reverse, layer.truncate or 0))
 
 
+def axes(values: Shape, fill: int) -> list[int]:
+    """Write the numbers of 1, 2 or 3 axes as (depth, height, width)."""
+    return [fill] * (3 - len(values)) + list(values)
+
+
+def stream_of(layer: Layer) -> int:
+    """Return the number of the stream that a layer draws from: that of its name."""
+    return zlib.crc32(layer.name.encode())
+
+
+def add_dropout(engine: Any, layer: layers.Dropout, inputs: list[int], shapes: tuple[Shape, ...]) -> int:
+    """Describe a dropout of units."""
+    return int(engine.add_dropout(inputs[0], float(layer.ratio), stream_of(layer), False, layer.exact))
+
+
+def add_channel_dropout(
+    engine: Any, layer: layers.ChannelDropout, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int:
+    """Describe a dropout of maps."""
+    return int(engine.add_dropout(inputs[0], float(layer.ratio), stream_of(layer), True, False))
+
+
+def add_noise(engine: Any, layer: layers.GaussianNoise, inputs: list[int], shapes: tuple[Shape, ...]) -> int:
+    """Describe normal noise."""
+    return int(engine.add_noise(inputs[0], float(layer.std), stream_of(layer)))
+
+
+def add_sample(
+    engine: Any, layer: layers.GaussianSample, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int:
+    """Describe a draw from a normal distribution."""
+    return int(engine.add_sample(*inputs, stream_of(layer)))
+
+
+def add_resampling(engine: Any, layer: Resampling, inputs: list[int], shapes: tuple[Shape, ...]) -> int:
+    """Describe a linear map along each axis by its rows; axes that the input has not are left as they are."""
+    rows = layer.rows(shapes[0][1:])
+    missing = 3 - len(rows)
+    taps = [1] * missing + [axis.sources.shape[1] for axis in rows]
+    sources = [[0]] * missing + [axis.sources.reshape(-1).tolist() for axis in rows]
+    weights = [[1.0]] * missing + [axis.weights.reshape(-1).tolist() for axis in rows]
+    fill = float(layer.value) if isinstance(layer, layers.Pad) else 0.0
+    return int(engine.add_resample(inputs[0], taps, sources, weights, fill))
+
+
+def add_adaptive_pool(
+    engine: Any,
+    layer: layers.AdaptiveAveragePool | layers.AdaptiveMaxPool,
+    inputs: list[int],
+    shapes: tuple[Shape, ...],
+) -> int:
+    """Describe a pooling into a fixed number of windows."""
+    size = axes(layer.output_shape(*shapes)[1:], 1)
+    return int(engine.add_adaptive_pool(inputs[0], size, isinstance(layer, layers.AdaptiveMaxPool)))
+
+
+def add_permute(
+    engine: Any, layer: layers.Permute, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int | None:
+    """Describe exchanged axes."""
+    return int(engine.add_permute(inputs[0], list(layer.axes))) if len(layer.axes) <= 4 else None
+
+
+def add_embedding(
+    engine: Any, layer: layers.Embedding, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int | None:
+    """Describe a table of vectors; only tokens that are the network's input are checked before they get there."""
+    shape = layer.output_shape(*shapes)
+    if inputs != [0] or len(shape) > 4:
+        return None
+    return int(engine.add_embedding(inputs[0], layer.vocabulary, shape))
+
+
+def add_padding_mask(
+    engine: Any, layer: layers.PaddingMask, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int:
+    """Describe the mask of a padded sequence."""
+    return int(engine.add_padding_mask(inputs[0], float(layer.value)))
+
+
 DESCRIBED: dict[type[Layer], Describe] = {
     layers.PReLU: add_prelu,
     layers.Maxout: add_maxout,
@@ -88,6 +170,17 @@ DESCRIBED: dict[type[Layer], Describe] = {
     layers.RNN: add_recurrent,
     layers.LSTM: add_recurrent,
     layers.GRU: add_recurrent,
+    layers.Dropout: add_dropout,
+    layers.ChannelDropout: add_channel_dropout,
+    layers.GaussianNoise: add_noise,
+    layers.GaussianSample: add_sample,
+    layers.Pad: add_resampling,
+    layers.Upsample: add_resampling,
+    layers.AdaptiveAveragePool: add_adaptive_pool,
+    layers.AdaptiveMaxPool: add_adaptive_pool,
+    layers.Permute: add_permute,
+    layers.Embedding: add_embedding,
+    layers.PaddingMask: add_padding_mask,
 }
 
 

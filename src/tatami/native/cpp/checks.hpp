@@ -21,4 +21,11 @@ inline void check_axis(Index value, const char* what) {
             std::string(what) + " must be from 1 to 1048576, got " + std::to_string(value));
 }
 
+inline void check_shape(const Shape& shape) {
+    check_axis(shape.channels, "channels");
+    for (Index size : shape.size) check_axis(size, "size");
+    multiply_sizes({shape.channels, shape.size[0], shape.size[1], shape.size[2]});
+    require(!shape.flat || shape.size == Size{1, 1, 1}, "a flat shape has no positions");
+}
+
 }  // namespace tatami

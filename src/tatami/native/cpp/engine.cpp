@@ -38,13 +38,6 @@ Size output_size(const Size& size, const WindowSettings& window) {
     return result;
 }
 
-void check_shape(const Shape& shape) {
-    check_axis(shape.channels, "channels");
-    for (Index size : shape.size) check_axis(size, "size");
-    multiply_sizes({shape.channels, shape.size[0], shape.size[1], shape.size[2]});
-    require(!shape.flat || shape.size == Size{1, 1, 1}, "a flat shape has no positions");
-}
-
 }  // namespace
 
 Index multiply_sizes(std::initializer_list<Index> sizes) {
@@ -174,17 +167,6 @@ int Engine::add_softmax(int input) {
     node.shape = checked(input).shape;
     node.kind = Kind::softmax;
     node.inputs = {input};
-    return append(node);
-}
-
-int Engine::add_dropout(int input, double ratio, std::uint32_t stream) {
-    require(ratio >= 0.0 && ratio < 1.0, "the ratio must be at least 0 and below 1");
-    Node node;
-    node.shape = checked(input).shape;
-    node.kind = Kind::dropout;
-    node.inputs = {input};
-    node.ratio = ratio;
-    node.stream = stream;
     return append(node);
 }
 

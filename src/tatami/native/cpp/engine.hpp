@@ -32,6 +32,7 @@ struct DescriptionError : std::invalid_argument {
 
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
                   concatenate, multiply, batch_norm, local_response, reshape, slopes, pieces, larger, example_norm,
+                  noise, sample, resample, adaptive_pool, permute, embedding, padding_mask,
                   interleave, recurrent, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
@@ -45,6 +46,13 @@ struct Shape {
 
 struct WindowSettings {
     Size kernel{1, 1, 1}, stride{1, 1, 1}, before{0, 0, 0}, after{0, 0, 0}, dilation{1, 1, 1};
+};
+
+// How one axis of an output is made of that of an input: output i = Σ over t of weights(i, t) · input(sources(i, t)).
+struct AxisMap {
+    Index taps = 1;
+    std::vector<Index> sources;
+    std::vector<float> weights;
 };
 
 struct Node {
@@ -67,6 +75,12 @@ struct Node {
     bool shared = false;         // one learned slope for all channels
     Index pieces = 1;            // channels that become their maximum
     bool over_channels = false;  // of a normalisation within an example: every pixel by itself
+    bool by_channel = false;     // a dropout of whole maps
+    bool exact = false;          // a dropout of an exact number of units of the batch
+    std::array<AxisMap, 3> maps;
+    std::array<Index, 4> order{0, 1, 2, 3};  // of a permutation: the input's axis for each of the output's
+    Index vocabulary = 0;
+    bool maximum = false;        // an adaptive pooling keeps maxima, not means
     bool per_value = false;      // likewise: a scale for every number, not for every channel
     Cell cell = Cell::rnn_tanh;  // of a recurrent layer
     bool every_step = false, reverse = false;
@@ -127,7 +141,7 @@ public:
                  bool global);
     int add_activation(int input, const Curve& curve);
     int add_softmax(int input);
-    int add_dropout(int input, double ratio, std::uint32_t stream);
+    int add_dropout(int input, double ratio, std::uint32_t stream, bool by_channel, bool exact);
     int add_flatten(int input);
     int add_batch_norm(int input, double momentum, double epsilon, bool affine, bool bias);
     // y of `size` from the maps of all phases; `before` is cut from the start of every axis. See interleave.cpp.
@@ -143,6 +157,13 @@ public:
     int add_pieces(int input, Index pieces);
     int add_larger(int input, int other);
     int add_example_norm(int input, Index groups, bool over_channels, bool per_value, double epsilon, bool affine, bool bias);
+    int add_noise(int input, float deviation, std::uint32_t stream);
+    int add_sample(int mean, int log_variance, std::uint32_t stream);
+    int add_resample(int input, const std::array<AxisMap, 3>& maps, float fill);
+    int add_adaptive_pool(int input, const Size& size, bool maximum);
+    int add_permute(int input, const std::vector<Index>& axes);
+    int add_embedding(int input, Index vocabulary, const Shape& shape);
+    int add_padding_mask(int input, float value);
     int add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes);
     void finish(const OptimizerSettings& optimizer);
 

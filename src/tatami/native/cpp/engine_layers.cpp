@@ -54,6 +54,115 @@ int Engine::add_example_norm(int input, Index groups, bool over_channels, bool p
     return append(node);
 }
 
+int Engine::add_dropout(int input, double ratio, std::uint32_t stream, bool by_channel, bool exact) {
+    Node node = node_like(input, Kind::dropout);
+    require(ratio >= 0.0 && ratio < 1.0, "the ratio must be at least 0 and below 1");
+    require(!(by_channel && exact), "an exact number is drawn of units, not of maps");
+    node.ratio = ratio;
+    node.stream = stream;
+    node.by_channel = by_channel;
+    node.exact = exact;
+    return append(node);
+}
+
+int Engine::add_noise(int input, float deviation, std::uint32_t stream) {
+    Node node = node_like(input, Kind::noise);
+    require(std::isfinite(deviation) && deviation >= 0, "the deviation must be a finite number of at least 0");
+    node.constant = deviation;
+    node.stream = stream;
+    return append(node);
+}
+
+int Engine::add_sample(int mean, int log_variance, std::uint32_t stream) {
+    Node node = node_like(mean, Kind::sample);
+    const Shape& second = checked(log_variance).shape;
+    require(second.channels == node.shape.channels && second.size == node.shape.size && second.flat == node.shape.flat,
+            "mean and variance must have one shape");
+    node.inputs.push_back(log_variance);
+    node.stream = stream;
+    return append(node);
+}
+
+int Engine::add_resample(int input, const std::array<AxisMap, 3>& maps, float fill) {
+    Node node = node_like(input, Kind::resample);
+    require(!node.shape.flat, "resampling needs an input with positions");
+    require(std::isfinite(fill), "what is filled in must be finite");
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+        const AxisMap& map = maps[axis];
+        check_axis(map.taps, "taps");
+        const Index entries = static_cast<Index>(map.sources.size());
+        require(entries > 0 && entries % map.taps == 0 && map.weights.size() == map.sources.size(),
+                "an axis needs a source and a weight for every tap of every output");
+        for (Index source : map.sources)
+            require(source >= 0 && source < node.shape.size[axis], "a source lies outside of the input");
+        for (float weight : map.weights) require(std::isfinite(weight), "a weight must be finite");
+    }
+    for (std::size_t axis = 0; axis < 3; ++axis)
+        node.shape.size[axis] = static_cast<Index>(maps[axis].sources.size()) / maps[axis].taps;
+    node.maps = maps;
+    node.constant = fill;
+    return append(node);
+}
+
+int Engine::add_adaptive_pool(int input, const Size& size, bool maximum) {
+    Node node = node_like(input, Kind::adaptive_pool);
+    require(!node.shape.flat, "a pooling needs an input with positions");
+    for (Index outputs : size) check_axis(outputs, "size");
+    const Size& from = node.shape.size;
+    multiply_sizes({from[0], from[1], from[2], 2048});  // taps fit into 31 bits
+    node.shape.size = size;
+    node.maximum = maximum;
+    return append(node);
+}
+
+int Engine::add_permute(int input, const std::vector<Index>& axes) {
+    Node node = node_like(input, Kind::permute);
+    const std::size_t rank = axes.size();
+    require(rank >= 1 && rank <= 4, "1 to 4 axes can be exchanged");
+    require(node.shape.flat == (rank == 1), "every axis of the input must be named");
+    std::array<Index, 4> from{node.shape.channels, 1, 1, 1};  // sizes of the axes as the user counts them
+    std::array<bool, 4> named{};
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+        const bool exists = axis + rank >= 4;
+        require(exists || node.shape.size[axis] == 1, "every axis of the input must be named");
+        if (exists) from[axis + rank - 3] = node.shape.size[axis];
+    }
+    for (Index axis : axes) {
+        require(axis >= 0 && axis < static_cast<Index>(rank) && !named[static_cast<std::size_t>(axis)],
+                "axes must name each axis once, counted from 0");
+        named[static_cast<std::size_t>(axis)] = true;
+    }
+    // Places of channels, depth, height and width: axes that do not exist stand between the channels and the others.
+    const auto place = [&](Index axis) { return axis == 0 ? 0 : axis + 4 - static_cast<Index>(rank); };
+    node.order = {0, 1, 2, 3};
+    for (std::size_t to = 0; to < rank; ++to)
+        node.order[static_cast<std::size_t>(place(static_cast<Index>(to)))] = place(axes[to]);
+    node.shape.channels = from[static_cast<std::size_t>(axes[0])];
+    node.shape.size = {1, 1, 1};
+    for (std::size_t to = 1; to < rank; ++to) node.shape.size[to + 3 - rank] = from[static_cast<std::size_t>(axes[to])];
+    return append(node);
+}
+
+int Engine::add_embedding(int input, Index vocabulary, const Shape& shape) {
+    Node node = node_like(input, Kind::embedding);
+    check_axis(vocabulary, "vocabulary");
+    check_shape(shape);
+    require(!shape.flat && shape.count() / shape.channels == node.shape.count(),
+            "the output has one vector for every token of the input");
+    multiply_sizes({vocabulary, shape.channels});
+    node.shape = shape;
+    node.vocabulary = vocabulary;
+    return append(node);
+}
+
+int Engine::add_padding_mask(int input, float value) {
+    Node node = node_like(input, Kind::padding_mask);
+    require(node.shape.size[0] == 1 && node.shape.size[1] == 1, "a sequence has one axis of time");
+    if (!node.shape.flat) node.shape = {node.shape.size[2], {1, 1, 1}, true};
+    node.constant = value;
+    return append(node);
+}
+
 // A first and perhaps a second parameter, in the order that the user has them; false for layers of another kind.
 bool Engine::create_layer_parameters(int number) {
     const std::size_t at = static_cast<std::size_t>(number);
@@ -71,6 +180,9 @@ bool Engine::create_layer_parameters(int number) {
             create(1, "bias", node.bias ? count : 0, count, false);
             return true;
         }
+        case Kind::embedding:
+            create(0, "weight", multiply_sizes({node.vocabulary, channels}), multiply_sizes({node.vocabulary, channels}), true);
+            return true;
         default: return false;
     }
 }

@@ -2,7 +2,10 @@
 #pragma once
 
 #include "example_normalization.hpp"
+#include "exponentials.hpp"
 #include "maxima.hpp"
+#include "random_mask.hpp"
+#include "resample.hpp"
 #include "slopes.hpp"
 
 namespace {
@@ -19,6 +22,10 @@ constexpr tatami::LayerKernels layer_kernels = {
     normalize_values,
     normalize_values_gradient,
     normalize_set_gradient,
+    random_words,
+    exponentials,
+    resample,
+    resample_gradient,
 };
 
 }  // namespace

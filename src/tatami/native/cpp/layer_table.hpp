@@ -68,6 +68,20 @@ struct ValuesLine {
     bool relu;
 };
 
+// A line of output pixels, each a weighted sum of input pixels, one factor of the weight for each axis; see resample.hpp.
+struct ResampledLine {
+    const float* x;             // at the image's first pixel; backward: dy of the line
+    Index step[3];              // floats from one plane, row and pixel of the image to the next
+    const Index* sources[3];    // of depth and row: `taps` numbers; of width: pixels × taps
+    const float* weights[3];
+    Index taps[3];
+    Index pixels;
+    Index channels;             // a multiple of lanes
+    float* output;              // the line; backward: dx at the image's first pixel
+    Index line_stride;          // floats from one pixel of the line to the next
+    float fill;                 // what stands for the part of the weight that is missing to 1
+};
+
 struct LayerKernels {
     void (*slopes)(const SlopedLine&);
     void (*slopes_gradient)(const SlopedLine&);
@@ -82,6 +96,13 @@ struct LayerKernels {
     void (*normalize_values)(const ValuesLine&);
     void (*normalize_values_gradient)(const ValuesLine&);
     void (*normalize_set_gradient)(const NormalizedLine&);
+    // Words first … first + count - 1 of a stream of the counter-based generator; see random_mask.hpp.
+    void (*random_words)(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count,
+                         std::uint32_t* words);
+    // y = e^(factor·x)
+    void (*exponentials)(const float* x, float factor, float* y, Index count);
+    void (*resample)(const ResampledLine&);
+    void (*resample_gradient)(const ResampledLine&);
 };
 
 }  // namespace tatami

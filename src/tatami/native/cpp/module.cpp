@@ -254,7 +254,7 @@ NB_MODULE(_kernels, module) {
              },
              "input"_a, "kind"_a, "first"_a = 0.0f, "second"_a = 0.0f)
         .def("add_softmax", &Engine::add_softmax, "input"_a)
-        .def("add_dropout", &Engine::add_dropout, "input"_a, "ratio"_a, "stream"_a)
+        .def("add_dropout", &Engine::add_dropout, "input"_a, "ratio"_a, "stream"_a, "by_channel"_a = false, "exact"_a = false)
         .def("add_flatten", &Engine::add_flatten, "input"_a)
         .def("add_batch_norm", &Engine::add_batch_norm, "input"_a, "momentum"_a, "epsilon"_a, "affine"_a, "bias"_a)
         .def("add_interleave", &Engine::add_interleave, "input"_a, "size"_a, "stride"_a, "before"_a, "groups"_a, "bias"_a)
@@ -274,6 +274,24 @@ NB_MODULE(_kernels, module) {
         .def("add_larger", &Engine::add_larger, "input"_a, "other"_a)
         .def("add_example_norm", &Engine::add_example_norm, "input"_a, "groups"_a, "over_channels"_a, "per_value"_a,
              "epsilon"_a, "affine"_a, "bias"_a)
+        .def("add_noise", &Engine::add_noise, "input"_a, "deviation"_a, "stream"_a)
+        .def("add_sample", &Engine::add_sample, "mean"_a, "log_variance"_a, "stream"_a)
+        .def("add_resample",
+             [](Engine& e, int input, const std::array<Index, 3>& taps, const std::array<std::vector<Index>, 3>& sources,
+                const std::array<std::vector<float>, 3>& weights, float fill) {
+                 std::array<AxisMap, 3> maps;
+                 for (std::size_t axis = 0; axis < 3; ++axis) maps[axis] = {taps[axis], sources[axis], weights[axis]};
+                 return e.add_resample(input, maps, fill);
+             },
+             "input"_a, "taps"_a, "sources"_a, "weights"_a, "fill"_a)
+        .def("add_adaptive_pool", &Engine::add_adaptive_pool, "input"_a, "size"_a, "maximum"_a)
+        .def("add_permute", &Engine::add_permute, "input"_a, "axes"_a)
+        .def("add_embedding",
+             [](Engine& e, int input, Index vocabulary, const std::vector<Index>& shape) {
+                 return e.add_embedding(input, vocabulary, shape_of(shape));
+             },
+             "input"_a, "vocabulary"_a, "shape"_a)
+        .def("add_padding_mask", &Engine::add_padding_mask, "input"_a, "value"_a)
         .def("add_merge", &Engine::add_merge, "inputs"_a, "concatenate"_a)
         .def("add_external",
              [](Engine& e, const std::vector<int>& inputs, const std::vector<Index>& shape,

@@ -130,7 +130,7 @@ void Plan::choose_tensors() {
     gradients_.assign(count, {});
     for (std::size_t i = 0; i < count; ++i) {
         const Node& node = nodes[i];
-        const bool passes = mode == Mode::predict && node.kind == Kind::dropout;
+        const bool passes = mode == Mode::predict && (node.kind == Kind::dropout || node.kind == Kind::noise);
         const bool alias = passes || flatten_is_alias(engine, static_cast<int>(i));
         tensor_of_[i] = alias ? tensor_of_[static_cast<std::size_t>(node.inputs[0])] : static_cast<int>(i);
         if (alias) continue;

@@ -220,6 +220,14 @@ std::unique_ptr<Operation> make_example_norm(Plan& plan, int normalization, bool
 std::unique_ptr<Operation> make_slopes(Plan& plan, int node);
 std::unique_ptr<Operation> make_pieces(Plan& plan, int node);
 std::unique_ptr<Operation> make_larger(Plan& plan, int node);
+std::unique_ptr<Operation> make_dropout(Plan& plan, int node);
+std::unique_ptr<Operation> make_noise(Plan& plan, int node);
+std::unique_ptr<Operation> make_sample(Plan& plan, int node);
+std::unique_ptr<Operation> make_resample(Plan& plan, int node);
+std::unique_ptr<Operation> make_adaptive_pool(Plan& plan, int node);
+std::unique_ptr<Operation> make_permute(Plan& plan, int node);
+std::unique_ptr<Operation> make_embedding(Plan& plan, int node);
+std::unique_ptr<Operation> make_padding_mask(Plan& plan, int node);
 std::unique_ptr<Operation> make_interleave(Plan& plan, int node);
 std::unique_ptr<Operation> make_recurrent(Plan& plan, int node);
 std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else

@@ -1,4 +1,4 @@
-// Dropout's factors from the counter-based generator Philox4x32-10 of tatami/random.py, bit for bit.
+// Dropout's factors, and words for other random layers, from the counter-based generator Philox4x32-10 of tatami/random.py, bit for bit.
 //
 // Word i of a stream is word i % 4 of block i / 4; block b is Philox of the counter (b, step, epoch, stream) under the
 // key (low, high word of the seed). Blocks are independent, so `group` of them are computed side by side.
@@ -50,16 +50,26 @@ TATAMI_INLINE Words philox(const std::uint32_t key[2], const std::uint32_t count
     return words;
 }
 
-void keep_mask(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count,
-               std::uint32_t threshold, float factor, float* scale) {
+// Calls visit(number, word) for `count` words of a stream from word `first` on.
+template <typename Visit>
+TATAMI_INLINE void for_each_word(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count, Visit visit) {
     Index done = 0;
     while (done < count) {
         const Index block = (first + done) / 4;
         Index word = (first + done) % 4;
         const Words words = philox(key, counter, static_cast<std::uint32_t>(block));
-        for (; word < 4 * group && done < count; ++word, ++done)
-            scale[done] = (words.at[word % 4][word / 4] >> 8) >= threshold ? factor : 0.0f;
+        for (; word < 4 * group && done < count; ++word, ++done) visit(done, words.at[word % 4][word / 4]);
     }
+}
+
+void random_words(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count, std::uint32_t* words) {
+    for_each_word(key, counter, first, count, [&](Index i, std::uint32_t word) { words[i] = word; });
+}
+
+void keep_mask(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count,
+               std::uint32_t threshold, float factor, float* scale) {
+    for_each_word(key, counter, first, count,
+                  [&](Index i, std::uint32_t word) { scale[i] = (word >> 8) >= threshold ? factor : 0.0f; });
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
-// Everything that is neither a convolution nor a dense layer nor batch normalisation: the way in, poolings, activations,
-// dropout, merges, local response normalisation, other shapes. All work image by image on channels-last pixels; the lines of
+// What needs a few lines only: the way in, poolings, activations, merges, local response normalisation, other shapes. All work image by image on channels-last pixels; the lines of
 // a tensor with a border do not touch, so most loops go line by line and hand a line to a kernel.
 #include <algorithm>
 #include <cmath>
@@ -10,19 +9,6 @@
 namespace tatami {
 
 namespace {
-
-// Calls visit(offset in a, offset in b, count) for stretches that hold the same entries in both tensors.
-template <typename Visit>
-void for_each_stretch(const Tensor& a, const Tensor& b, Visit visit) {
-    const bool alike = a.stride == b.stride;
-    for (Index d = 0; d < a.size[0]; ++d)
-        for (Index h = 0; h < a.size[1]; ++h)
-            if (alike)
-                visit(line_offset(a, d, h), line_offset(b, d, h), a.size[2] * a.stride);
-            else
-                for (Index w = 0; w < a.size[2]; ++w)
-                    visit(line_offset(a, d, h) + w * a.step[2], line_offset(b, d, h) + w * b.step[2], a.channels);
-}
 
 class Import : public Operation {
 public:
@@ -174,67 +160,6 @@ private:
                 for (Index w = 0; w < a.size[2]; ++w)
                     visit(line_offset(a, d, h) + w * a.step[2], line_offset(b, d, h) + w * b.step[2]);
     }
-};
-
-// Factors 0 or 1/(1 - ratio) are drawn in the order (N, C, D, H, W) of the reference and kept for the backward pass.
-class Dropout : public Simple {
-public:
-    using Simple::Simple;
-    std::string describe() const override { return "dropout"; }
-    void prepare() override {
-        factors = plan.value(node);
-        factors.before = factors.after = {0, 0, 0};
-        factors = plan.reserve_tensor(factors, plan.mode == Mode::predict);
-        if (!settings.shape.flat) plan.need_scratch(settings.shape.count());
-    }
-    void forward(Index n, int thread) override {
-        const Tensor& x = plan.value(input);
-        const Tensor& y = plan.value(node);
-        if (!active()) {
-            for_each_stretch(x, y, [&](Index from, Index to, Index count) {
-                std::copy_n(input_image(n, thread) + from, count, output_image(n, thread) + to);
-            });
-            return;
-        }
-        const RandomKey& key = plan.key();
-        const std::uint32_t words[2] = {static_cast<std::uint32_t>(key.seed), static_cast<std::uint32_t>(key.seed >> 32)};
-        const std::uint32_t counter[3] = {key.step, key.epoch, settings.stream};
-        const Index count = settings.shape.count();
-        float* const own = plan.image(factors, n, thread);
-        float* const drawn = settings.shape.flat ? own : plan.scratch(thread);
-        // nearbyint rounds halves to even, as Python's round does
-        const auto threshold = static_cast<std::uint32_t>(std::nearbyint(settings.ratio * 16777216.0));
-        plan.kernels.keep_mask(words, counter, n * count, count, threshold, static_cast<float>(1.0 / (1.0 - settings.ratio)),
-                               drawn);
-        if (!settings.shape.flat) copy_to_pixels(drawn, factors, own);
-        for_each_stretch(x, y, [&](Index from, Index to, Index stretch) {
-            plan.kernels.activate(Activation::identity, input_image(n, thread) + from, output_image(n, thread) + to, stretch);
-        });
-        for_each_stretch(y, factors, [&](Index to, Index factor, Index stretch) {
-            float* const line = output_image(n, thread) + to;
-            plan.kernels.multiply(line, own + factor, line, stretch, false);
-        });
-    }
-    void backward(Index n, int thread, Index, bool) override {
-        if (!wants_input_gradient) return;
-        const Tensor& dy = plan.gradient(node);
-        const Tensor& dx = plan.gradient(input);
-        const float* const own = plan.image(factors, n, thread);
-        for (Index d = 0; d < dy.size[0]; ++d)
-            for (Index h = 0; h < dy.size[1]; ++h) {
-                const float* const from = dy_image(n, thread) + line_offset(dy, d, h);
-                float* const to = dx_image(n, thread) + line_offset(dx, d, h);
-                if (active())
-                    plan.kernels.multiply(from, own + line_offset(factors, d, h), to, dy.size[2] * dy.stride, accumulate_input);
-                else
-                    plan.kernels.activate_gradient(Activation::identity, from, from, to, dy.size[2] * dy.stride,
-                                                   accumulate_input);
-            }
-    }
-
-private:
-    bool active() const { return plan.training() && settings.ratio > 0.0; }
-    Tensor factors;
 };
 
 // Channel, row, column order, for consumers that cannot read the map where it lies.
@@ -428,7 +353,14 @@ std::unique_ptr<Operation> make_simple(Plan& plan, int node) {
         case Kind::lp_pool: return std::make_unique<Pool>(plan, node);
         case Kind::activation: return std::make_unique<Activate>(plan, node);
         case Kind::softmax: return std::make_unique<Softmax>(plan, node);
-        case Kind::dropout: return std::make_unique<Dropout>(plan, node);
+        case Kind::dropout: return make_dropout(plan, node);
+        case Kind::noise: return make_noise(plan, node);
+        case Kind::sample: return make_sample(plan, node);
+        case Kind::resample: return make_resample(plan, node);
+        case Kind::adaptive_pool: return make_adaptive_pool(plan, node);
+        case Kind::permute: return make_permute(plan, node);
+        case Kind::embedding: return make_embedding(plan, node);
+        case Kind::padding_mask: return make_padding_mask(plan, node);
         case Kind::flatten: return std::make_unique<Flatten>(plan, node);
         case Kind::reshape: return std::make_unique<Reshape>(plan, node);
         case Kind::local_response: return std::make_unique<LocalResponses>(plan, node);

@@ -22,6 +22,19 @@ void for_each_line(const Tensor& tensor, Visit visit) {
         for (Index h = 0; h < tensor.size[1]; ++h) visit(d, h);
 }
 
+// Calls visit(offset in a, offset in b, count) for stretches that hold the same entries in both tensors.
+template <typename Visit>
+void for_each_stretch(const Tensor& a, const Tensor& b, Visit visit) {
+    const bool alike = a.stride == b.stride;
+    for (Index d = 0; d < a.size[0]; ++d)
+        for (Index h = 0; h < a.size[1]; ++h)
+            if (alike)
+                visit(line_offset(a, d, h), line_offset(b, d, h), a.size[2] * a.stride);
+            else
+                for (Index w = 0; w < a.size[2]; ++w)
+                    visit(line_offset(a, d, h) + w * a.step[2], line_offset(b, d, h) + w * b.step[2], a.channels);
+}
+
 class Simple : public Operation {
 public:
     Simple(Plan& owner, int number) : Operation(owner, node_of(owner, number).inputs[0], number), settings(node_of(owner, number)) {}
