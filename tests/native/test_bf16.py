@@ -141,10 +141,12 @@ def convolutions(draw: st.DrawFn) -> Network:
         bias=draw(st.booleans()),
     )
     stack: list[Layer] = [convolution]
-    if draw(st.booleans()):
-        stack.append(layers.ReLU())
+    if draw(st.booleans()):  # slopes and shares that no rounding touches
+        stack.append(
+            draw(st.sampled_from((layers.ReLU(), layers.ReLU(), layers.LeakyReLU(0.5), layers.Identity())))
+        )
         if draw(st.booleans()):
-            stack.append(layers.MaxPool(2))
+            stack.append(draw(st.sampled_from((layers.MaxPool(2), layers.MaxPool(2), layers.AveragePool(2)))))
     try:
         return Sequential(*stack, input_shape=(groups * channels, *size))
     except ShapeError:
@@ -185,12 +187,12 @@ def test_sparse_gradients_of_pooled_convolutions(
     features=st.sampled_from(WIDTHS),
     units=st.sampled_from(WIDTHS),
     batch=st.integers(1, 70),
-    relu=st.booleans(),
+    activation=st.sampled_from((None, layers.ReLU(), layers.LeakyReLU(0.5), layers.ELU(0.0))),
 )
 def test_dense_layers_round_their_operands(
-    isa: str, features: int, units: int, batch: int, relu: bool
+    isa: str, features: int, units: int, batch: int, activation: Layer | None
 ) -> None:
-    stack: list[Layer] = [layers.Dense(units)] + ([layers.ReLU()] if relu else [])
+    stack: list[Layer] = [layers.Dense(units)] + ([activation] if activation else [])
     compare(Sequential(*stack, input_shape=(features,)), isa, batch)
 
 

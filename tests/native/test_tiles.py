@@ -57,9 +57,11 @@ def convolutions(draw: st.DrawFn) -> Network:
     )
     stack: list[Layer] = [convolution]
     if draw(st.booleans()):
-        stack.append(layers.ReLU())
+        stack.append(
+            draw(st.sampled_from((layers.ReLU(), layers.ReLU(), layers.LeakyReLU(0.5), layers.ELU(0.0))))
+        )
         if draw(st.booleans()):
-            stack.append(layers.MaxPool(2))
+            stack.append(draw(st.sampled_from((layers.MaxPool(2), layers.MaxPool(2), layers.AveragePool(2)))))
     try:
         return Sequential(*stack, input_shape=(groups * draw(st.sampled_from(EDGES)), *size))
     except ShapeError:
@@ -100,10 +102,10 @@ def test_pooled_convolutions(
     features=st.sampled_from((*EDGES, 127, 128, 129, 200)),
     units=st.sampled_from(EDGES),
     batch=st.sampled_from((1, 2, 15, 16, 17, 31, 32, 33, 70)),
-    relu=st.booleans(),
+    activation=st.sampled_from((None, layers.ReLU(), layers.LeakyReLU(0.5), layers.ELU(0.0))),
 )
-def test_dense_layers(isa: str, features: int, units: int, batch: int, relu: bool) -> None:
-    stack: list[Layer] = [layers.Dense(units)] + ([layers.ReLU()] if relu else [])
+def test_dense_layers(isa: str, features: int, units: int, batch: int, activation: Layer | None) -> None:
+    stack: list[Layer] = [layers.Dense(units)] + ([activation] if activation else [])
     bf16.compare(Sequential(*stack, input_shape=(features,)), isa, batch)
 
 

@@ -10,8 +10,10 @@
 // There is no layout to speak of: numbers come one after the other, a vector at a time, the last one partial. Each function
 // takes the exponential of -|x| or of something else that is never positive, so that nothing overflows, and avoids
 // differences of nearly equal numbers, so that small results keep their digits: all are right to 1e-6 of their value
-// (tests/native/test_activations.py holds them to it). Derivatives are computed from x, or from y where that is shorter;
-// identity, step, sigmoid, tanh, ReLU and hard sigmoid never look at x, which may then be anything.
+// (tests/native/test_activations.py holds them to it). Derivatives are computed from x, or from y where that is shorter:
+// slope_needs_input says which; identity, step, sigmoid, tanh, ReLU, leaky ReLU and hard sigmoid never look at x, which
+// may then be anything. with_function and with_slope hand the formulas to whoever applies them: to numbers in a row (here), or
+// to the rows of a convolution on their way into a pooling (activated_pooling.hpp).
 #pragma once
 
 #include "elementwise.hpp"
@@ -123,98 +125,97 @@ TATAMI_INLINE void map_vectors(const float* x, float* y, Index count, Function f
     for_each_vector(count, [&](Index i, int n) { store_some(y + i, function(load_some(x + i, n)), n); });
 }
 
-void curve(const Curve& settings, const float* x, float* y, Index count) {
+// Calls visit(f) with f: x -> y.
+template <typename Visit>
+TATAMI_INLINE void with_function(const Curve& settings, Visit visit) {
     const Vector one = broadcast(1.0f), a = broadcast(settings.first), b = broadcast(settings.second);
     switch (settings.kind) {
-        case Activation::identity: map_vectors(x, y, count, [](Vector v) { return v; }); break;
-        case Activation::step: map_vectors(x, y, count, [=](Vector v) { return v > zero() ? one : zero(); }); break;
-        case Activation::sigmoid: map_vectors(x, y, count, [](Vector v) { return sigmoid(v); }); break;
-        case Activation::tanh: map_vectors(x, y, count, [](Vector v) { return hyperbolic_tangent(v); }); break;
-        case Activation::relu: map_vectors(x, y, count, [](Vector v) { return relu(v); }); break;
-        case Activation::leaky_relu: map_vectors(x, y, count, [=](Vector v) { return v > zero() ? v : a * v; }); break;
-        case Activation::elu:
-            map_vectors(x, y, count, [=](Vector v) { return v > zero() ? b * v : b * a * exponential_less_one(v); });
-            break;
-        case Activation::softplus: map_vectors(x, y, count, [](Vector v) { return softplus(v); }); break;
-        case Activation::swish: map_vectors(x, y, count, [=](Vector v) { return v * sigmoid(a * v); }); break;
-        case Activation::mish: map_vectors(x, y, count, [](Vector v) { return v * tanh_of_softplus(v); }); break;
-        case Activation::gelu: map_vectors(x, y, count, [](Vector v) { return v * normal_distribution(v); }); break;
+        case Activation::identity: visit([](Vector v) { return v; }); break;
+        case Activation::step: visit([=](Vector v) { return v > zero() ? one : zero(); }); break;
+        case Activation::sigmoid: visit([](Vector v) { return sigmoid(v); }); break;
+        case Activation::tanh: visit([](Vector v) { return hyperbolic_tangent(v); }); break;
+        case Activation::relu: visit([](Vector v) { return relu(v); }); break;
+        case Activation::leaky_relu: visit([=](Vector v) { return v > zero() ? v : a * v; }); break;
+        case Activation::elu: visit([=](Vector v) { return v > zero() ? b * v : b * a * exponential_less_one(v); }); break;
+        case Activation::softplus: visit([](Vector v) { return softplus(v); }); break;
+        case Activation::swish: visit([=](Vector v) { return v * sigmoid(a * v); }); break;
+        case Activation::mish: visit([](Vector v) { return v * tanh_of_softplus(v); }); break;
+        case Activation::gelu: visit([](Vector v) { return v * normal_distribution(v); }); break;
         // ½(1 + tanh u) = σ(2u), which keeps the digits of its tail.
-        case Activation::gelu_tanh:
-            map_vectors(x, y, count, [](Vector v) { return v * sigmoid(broadcast(2.0f) * gelu_inner(v)); });
-            break;
-        case Activation::hard_sigmoid:
-            map_vectors(x, y, count, [=](Vector v) { return between_0_and_1(a * v + broadcast(0.5f)); });
-            break;
+        case Activation::gelu_tanh: visit([](Vector v) { return v * sigmoid(broadcast(2.0f) * gelu_inner(v)); }); break;
+        case Activation::hard_sigmoid: visit([=](Vector v) { return between_0_and_1(a * v + broadcast(0.5f)); }); break;
     }
 }
 
-template <typename Slope>
-TATAMI_INLINE void chain(const float* x, const float* dy, float* dx, Index count, bool accumulate, Slope slope) {
-    for_each_vector(count, [&](Index i, int n) {
-        Vector d = slope(load_some(x + i, n), load_some(dy + i, n));
-        if (accumulate) d += load_some(dx + i, n);
-        store_some(dx + i, d, n);
-    });
-}
-
-void curve_gradient(const Curve& settings, const float* x, const float* y, const float* dy, float* dx, Index count,
-                    bool accumulate) {
+// Calls visit(g) with g: (v, dy) -> f' · dy; v is x where slope_needs_input says so, else y.
+template <typename Visit>
+TATAMI_INLINE void with_slope(const Curve& settings, Visit visit) {
     const Vector one = broadcast(1.0f), a = broadcast(settings.first), b = broadcast(settings.second);
     switch (settings.kind) {
-        case Activation::identity: chain(y, dy, dx, count, accumulate, [](Vector, Vector d) { return d; }); break;
-        case Activation::step: chain(y, dy, dx, count, accumulate, [](Vector, Vector) { return zero(); }); break;
-        case Activation::sigmoid:
-            chain(y, dy, dx, count, accumulate, [=](Vector v, Vector d) { return v * (one - v) * d; });
-            break;
-        case Activation::tanh:
-            chain(y, dy, dx, count, accumulate, [=](Vector v, Vector d) { return (one - v * v) * d; });
-            break;
-        case Activation::relu:
-            chain(y, dy, dx, count, accumulate, [](Vector v, Vector d) { return v > zero() ? d : zero(); });
-            break;
-        case Activation::leaky_relu:
-            chain(x, dy, dx, count, accumulate, [=](Vector v, Vector d) { return v > zero() ? d : a * d; });
-            break;
+        case Activation::identity: visit([](Vector, Vector d) { return d; }); break;
+        case Activation::step: visit([](Vector, Vector) { return zero(); }); break;
+        case Activation::sigmoid: visit([=](Vector v, Vector d) { return v * (one - v) * d; }); break;
+        case Activation::tanh: visit([=](Vector v, Vector d) { return (one - v * v) * d; }); break;
+        case Activation::relu: visit([](Vector v, Vector d) { return v > zero() ? d : zero(); }); break;
+        case Activation::leaky_relu: visit([=](Vector v, Vector d) { return v > zero() ? d : a * d; }); break;
         case Activation::elu:
-            chain(x, dy, dx, count, accumulate, [=](Vector v, Vector d) {
-                return d * b * (v > zero() ? one : a * exponential(v));
-            });
+            visit([=](Vector v, Vector d) { return d * b * (v > zero() ? one : a * exponential(v)); });
             break;
-        case Activation::softplus:
-            chain(x, dy, dx, count, accumulate, [](Vector v, Vector d) { return sigmoid(v) * d; });
-            break;
+        case Activation::softplus: visit([](Vector v, Vector d) { return sigmoid(v) * d; }); break;
         case Activation::swish:
-            chain(x, dy, dx, count, accumulate, [=](Vector v, Vector d) {
+            visit([=](Vector v, Vector d) {
                 const Vector gate = sigmoid(a * v);
                 return d * (gate + a * v * gate * (one - gate));
             });
             break;
         case Activation::mish:
-            chain(x, dy, dx, count, accumulate, [=](Vector v, Vector d) {
+            visit([=](Vector v, Vector d) {
                 const Vector gate = tanh_of_softplus(v);
                 return d * (gate + v * (one - gate * gate) * sigmoid(v));
             });
             break;
         case Activation::gelu:
-            chain(x, dy, dx, count, accumulate, [](Vector v, Vector d) {
+            visit([](Vector v, Vector d) {
                 const Vector density = broadcast(0.39894228f) * exponential(broadcast(-0.5f) * v * v);
                 return d * (normal_distribution(v) + v * density);
             });
             break;
         case Activation::gelu_tanh:
-            chain(x, dy, dx, count, accumulate, [=](Vector v, Vector d) {
+            visit([=](Vector v, Vector d) {
                 const Vector chance = sigmoid(broadcast(2.0f) * gelu_inner(v));
                 return d * (chance + broadcast(2.0f) * v * chance * (one - chance) * gelu_inner_slope(v));
             });
             break;
         case Activation::hard_sigmoid:
-            chain(y, dy, dx, count, accumulate, [=](Vector v, Vector d) {
+            visit([=](Vector v, Vector d) {
                 const auto on_ramp = (v > zero()) & (v < one);
                 return on_ramp ? a * d : zero();
             });
             break;
     }
+}
+
+void curve(const Curve& settings, const float* x, float* y, Index count) {
+    with_function(settings, [&](auto function) { map_vectors(x, y, count, function); });
+}
+
+// Some floats of every pixel of a row, while the row is in the first-level cache.
+void curve_pixels(const tatami::CurvedRow& row) {
+    with_function(row.curve, [&](auto function) {
+        for (Index p = 0; p < row.pixels; ++p) map_vectors(row.x + p * row.x_stride, row.y + p * row.y_stride, row.count, function);
+    });
+}
+
+void curve_gradient(const Curve& settings, const float* x, const float* y, const float* dy, float* dx, Index count,
+                    bool accumulate) {
+    const float* const seen = tatami::slope_needs_input(settings) ? x : y;
+    with_slope(settings, [&](auto slope) {
+        for_each_vector(count, [&](Index i, int n) {
+            Vector d = slope(load_some(seen + i, n), load_some(dy + i, n));
+            if (accumulate) d += load_some(dx + i, n);
+            store_some(dx + i, d, n);
+        });
+    });
 }
 
 // The same for activations without settings whose derivative needs y alone.

@@ -1,9 +1,9 @@
 // Convolution: what is planned once, and the forward pass.
 //
-// A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 pooling fused, four pixels stay in registers
+// A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 maxima fused, four pixels stay in registers
 // until their maximum is known; signals and products of bf16 go two rows, or one, at a time through a strip of scratch memory
 // that stays in the first-level cache. 3×3 windows with enough channels take Winograd's way, and
-// where every channel has its own filter the vector runs over channels.
+// where every channel has its own filter the vector runs over channels. Other activations and averages: convolution_fused.cpp.
 //
 // At prediction a batch normalisation behind it is a line through constants, and goes into the weights when they are packed:
 //   (x * w + b - mean) · factor + β = x * (w · factor) + ((b - mean) · factor + β),  factor = γ / √(σ² + ε)
@@ -13,23 +13,25 @@
 
 namespace tatami {
 
-Convolution::Convolution(Plan& owner, int convolution_node, int normalization_node, bool with_relu, bool with_pool,
-                         int output)
-    : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(convolution_node)].inputs[0], output),
-      convolution(convolution_node),
-      normalization(normalization_node),
-      settings(owner.engine.nodes()[static_cast<std::size_t>(convolution_node)]),
-      relu(with_relu),
-      pool(with_pool),
-      depthwise(is_depthwise(owner.engine, convolution_node)),
-      pairs(uses_pairs(owner.engine, convolution_node)),
+Convolution::Convolution(Plan& owner, const Fused& with)
+    : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(with.first)].inputs[0], with.output),
+      fused(with),
+      convolution(with.first),
+      normalization(with.normalization),
+      settings(owner.engine.nodes()[static_cast<std::size_t>(convolution)]),
+      curve(fused_curve(owner.engine, with)),
+      pool(with.pool >= 0),
+      average(pool && owner.engine.nodes()[static_cast<std::size_t>(with.pool)].kind == Kind::average_pool),
+      relu(is_relu(curve) && !average),
+      depthwise(is_depthwise(owner.engine, convolution)),
+      pairs(uses_pairs(owner.engine, convolution)),
       rounds(owner.engine.bf16() && !pairs),
       lanes(owner.kernels.lanes) {
     const Shape& from = owner.engine.nodes()[static_cast<std::size_t>(input)].shape;
     group_channels = from.channels / settings.groups;
     group_filters = settings.shape.channels / settings.groups;
     find_phases(from);
-    winograd = winograd_fits(owner.engine, convolution_node);
+    winograd = winograd_fits(owner.engine, convolution);
     if (winograd)
         for (int axis = 1; axis < 3; ++axis) border_after[axis] += from.size[axis] % 2;
     if (!pool) {
@@ -42,9 +44,7 @@ Convolution::Convolution(Plan& owner, int convolution_node, int normalization_no
 std::string Convolution::describe() const {
     std::string text = depthwise ? "depthwise convolution" : "convolution";
     if (settings.bias) text += " + bias";
-    if (normalization >= 0) text += " + batch normalisation";
-    if (relu) text += " + ReLU";
-    if (pool) text += " + max pool";
+    text += describe_fused(plan.engine, fused);
     if (winograd) text += ", Winograd";
     if (sparse || masked) text += ", sparse gradients";
     if (pairs || rounds) text += ", bf16";
@@ -64,6 +64,7 @@ void Convolution::prepare() {
         folded_bias = plan.reserve(parameter(1).padded);
     }
     if (pool) prepare_pooling(x);
+    prepare_activation();
     if (pairs) prepare_pairs();
     if (rounds) {
         rounded_image = &plan.reserve_tensor(x, true);
@@ -124,7 +125,11 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
     float* const to = plan.image(y, n, slot) + y.origin;
     Index begin = y.size[1] * part / parts, end = y.size[1] * (part + 1) / parts;
     if (depthwise) {
-        forward_depthwise(from, to, begin, end);
+        forward_depthwise(from, to, n, slot, begin, end);
+        return;
+    }
+    if (winograd && !relu && (curve || pool)) {
+        winograd_and_activation(from, to, n, slot, thread, begin, end);
         return;
     }
     if (winograd) {
@@ -151,6 +156,10 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
                            : weight_values() + panel.weight;
         row.bias = bias_values() + filter;
         const float* const panel_input = source.data + panel.group * (pairs ? channel_words : group_channels);
+        if (pool && !relu) {
+            activated_panel(row, source, panel_input, to + filter, n, thread, filter, begin, end);
+            continue;
+        }
         if (pool && !pairs && pair_rows() == 2) {
             maxima_of_panel(row, panel_input, to + filter, n, filter, begin, end);
             continue;
@@ -160,19 +169,23 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
             continue;
         }
         row.pixels = size[2];
-        row.output_stride = y.step[2];
+        const Tensor& own = before ? *before : y;
+        row.output_stride = own.step[2];
         for (Index d = 0; d < size[0]; ++d)
             for (Index h = begin; h < end; ++h) {
+                float* const pixels = to + filter + d * y.step[0] + h * y.step[1];
                 row.input = panel_input + d * w.stride[0] * source.tensor->step[0] + h * w.stride[1] * source.tensor->step[1];
-                row.output = to + filter + d * y.step[0] + h * y.step[1];
+                row.output = before ? plan.image(own, n, slot) + filter + d * own.step[0] + h * own.step[1] : pixels;
                 source.correlate(row);
+                if (curve && !relu) activate_row(row.output, row.output_stride, pixels, y.step[2], row.pixels, row.columns);
             }
     }
 }
 
-void Convolution::forward_depthwise(const float* from, float* to, Index begin, Index end) const {
+void Convolution::forward_depthwise(const float* from, float* to, Index n, int slot, Index begin, Index end) const {
     const Tensor& x = plan.value(input);
     const Tensor& y = plan.value(node);
+    const Tensor& own = before ? *before : y;
     const WindowSettings& w = settings.window;
     DepthwiseRow row{};
     row.input_stride = w.stride[2] * x.step[2];
@@ -181,33 +194,42 @@ void Convolution::forward_depthwise(const float* from, float* to, Index begin, I
     row.taps = taps;
     row.weight = weight_values();
     row.bias = bias_values();
-    row.output_stride = y.step[2];
+    row.output_stride = own.step[2];
     row.pixels = settings.shape.size[2];
     row.channels = y.stride;
     row.relu = relu;
     for (Index d = 0; d < settings.shape.size[0]; ++d)
         for (Index h = begin; h < end; ++h) {
+            float* const pixels = to + d * y.step[0] + h * y.step[1];
             row.input = from + d * w.stride[0] * x.step[0] + h * w.stride[1] * x.step[1];
-            row.output = to + d * y.step[0] + h * y.step[1];
+            row.output = before ? plan.image(own, n, slot) + d * own.step[0] + h * own.step[1] : pixels;
             plan.kernels.depthwise(row);
+            if (curve && !relu) activate_row(row.output, row.output_stride, pixels, y.step[2], row.pixels, row.channels);
         }
 }
 
-void Convolution::forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const {
+// What does not depend on the rows.
+Winograd Convolution::winograd_of(int thread) const {
     const Tensor& x = plan.value(input);
-    const Tensor& y = plan.value(node);
-    const Size& size = settings.shape.size;
-    const Index rows = pool ? 2 : 1;
     Winograd job{};
-    job.input = from + begin * rows * x.step[1];
     job.line = x.step[1];
     job.pixel = x.step[2];
     job.input_channels = group_channels;
-    job.height = end == y.size[1] ? size[1] - begin * rows : (end - begin) * rows;
-    job.width = size[2];
+    job.width = settings.shape.size[2];
     job.weight = plan.arena() + winograd_weight;
     set_panels(job, group_filters);
     job.bias = bias_values();
+    job.scratch = plan.scratch(thread);
+    job.tiles = tiles_at_once(x.stride);
+    return job;
+}
+
+void Convolution::forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const {
+    const Tensor& y = plan.value(node);
+    const Index rows = pool ? 2 : 1;
+    Winograd job = winograd_of(thread);
+    job.input = from + begin * rows * job.line;
+    job.height = end == y.size[1] ? settings.shape.size[1] - begin * rows : (end - begin) * rows;
     job.output = to + begin * y.step[1];
     job.output_line = y.step[1];
     job.output_pixel = y.step[2];
@@ -216,8 +238,6 @@ void Convolution::forward_winograd(const float* from, float* to, Index n, int th
     job.code = pool && plan.trains() ? plan.codes(code_base, n, code_image) + begin * y.size[2] * y.stride : nullptr;
     job.code_stride = y.stride;
     job.code_line = y.size[2] * y.stride;
-    job.scratch = plan.scratch(thread);
-    job.tiles = tiles_at_once(x.stride);
     plan.kernels.winograd(job);
 }
 
@@ -310,8 +330,8 @@ void Convolution::fold_normalization() {
         fold_rows(panel.weight, taps * group_channels, panel.vectors * lanes, panel.group * group_filters + panel.first);
 }
 
-std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, int normalization, bool relu, bool pool, int output) {
-    return std::make_unique<Convolution>(plan, convolution, normalization, relu, pool, output);
+std::unique_ptr<Operation> make_convolution(Plan& plan, const Fused& fused) {
+    return std::make_unique<Convolution>(plan, fused);
 }
 
 }  // namespace tatami

@@ -1,8 +1,9 @@
-// A convolution in a plan, with the ReLU and the 2×2 maximum that are fused into it.
+// A convolution in a plan, with the activation and the 2×2 pooling that are fused into it.
 //
 //   convolution.cpp           what is planned, and the forward pass
+//   convolution_fused.cpp     activations other than ReLU, averages, and their gradients
 //   convolution_backward.cpp  the dense gradients, and the weights transposed for them
-//   convolution_sparse.cpp    gradients behind fused ReLU and pooling, from the winners alone
+//   convolution_sparse.cpp    gradients behind fused maxima, from the winners alone
 //   convolution_pairs.cpp     bf16: operands copied into the words that pairs.hpp describes
 //
 // Which kernel a pass takes is decided once, in `prepare`, from the geometry alone, so that every batch and every number of
@@ -33,8 +34,7 @@ struct Phase {
 
 class Convolution : public Operation {
 public:
-    // `normalization`: the batch normalisation that is folded into the weights at prediction, or -1.
-    Convolution(Plan& owner, int convolution_node, int normalization, bool with_relu, bool with_pool, int output);
+    Convolution(Plan& owner, const Fused& with);
     std::string describe() const override;
     void prepare() override;
     void pack() override;
@@ -69,15 +69,27 @@ private:
     const float* bias_values() const {
         return normalization >= 0 ? plan.arena() + folded_bias : plan.weights(convolution, 0, "bias");
     }
-    void forward_depthwise(const float* from, float* to, Index begin, Index end) const;
+    void forward_depthwise(const float* from, float* to, Index n, int slot, Index begin, Index end) const;
+    Winograd winograd_of(int thread) const;
     void forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const;
     void maxima_of_panel(const CorrelateRow& row, const float* from, float* to, Index n, Index filter, Index begin,
                          Index end) const;
     void pooled_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread,
                       Index filter, Index begin, Index end);
+    void activated_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread, Index filter,
+                         Index begin, Index end) const;
     Index tiles_at_once(Index pixel) const;
     Index winograd_scratch(Index pixel) const { return tiles_at_once(pixel) * 16 * (pixel + 2 * lanes); }
     void set_panels(Winograd& job, Index columns) const;
+
+    // Activations other than ReLU, and averages.
+    void prepare_activation();
+    void winograd_and_activation(const float* from, float* to, Index n, int slot, int thread, Index begin, Index end) const;
+    void activate_row(const float* sums, Index sums_stride, float* to, Index to_stride, Index pixels, Index count) const {
+        plan.kernels.curve_pixels({*curve, sums, sums_stride, to, to_stride, pixels, count});
+    }
+    ActivatedPair pair_of(Index n, int thread, Index filter, Index h, float* sums, Index pixel, Index line, float* to) const;
+    void averages_gradient(Index n, int thread, float* full) const;
 
     // Dense gradients.
     void find_phases(const Shape& from);
@@ -127,9 +139,13 @@ private:
     }
     const float* image_values(Index n, int slot, int thread) const;
 
+    const Fused fused;
     const int convolution, normalization;
     const Node& settings;
-    const bool relu, pool, depthwise;
+    const Curve* const curve;                                // of the fused activation, or null
+    const bool pool, average;                                // 2×2 maxima, or averages
+    const bool relu;                                         // the kernels apply it to what they hold in registers
+    const bool depthwise;
     const bool pairs, rounds;  // bf16: operands in pairs, or rounded floats where channels are few
     const int lanes;
     Index group_channels = 0, group_filters = 0, taps = 0, first_tap = 0;
@@ -142,6 +158,8 @@ private:
     Index winograd_weight = 0, winograd_input_weight = 0;
     Index folded_weight = 0, folded_bias = 0;
 
+    const Tensor* before = nullptr;      // what goes into the activation (of the winners), where its derivative looks at that
+    const Tensor* full_value = nullptr;  // the convolution's own map: kept for the gradients of averages, else Winograd's
     bool sparse = false, masked = false, sparse_input = false;  // gradients from the winners alone
     Index code_base = 0, code_image = 0;
     Tensor* full_gradient = nullptr;   // of the convolution itself, zero but for the winners

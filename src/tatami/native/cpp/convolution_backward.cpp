@@ -88,15 +88,20 @@ void Convolution::pack_phase(const Phase& phase) {
 void Convolution::backward(Index n, int thread, Index chunk, bool first_image) {
     const Tensor& du = pool ? *full_gradient : plan.gradient(node);
     float* const gradient = plan.image(du, n, thread);
-    if (pairs || rounds) plan.kernels.round_floats(plan.image(plan.gradient(node), n, thread), plan.gradient(node).image);
+    const bool bf16 = pairs || rounds;
+    if (curve && !average && !(pool && relu))  // behind ReLU and maxima the winners' codes know
+        through_activation(*curve, before, n, thread, plan.image(plan.gradient(node), n, thread));
+    if (bf16 && !average) plan.kernels.round_floats(plan.image(plan.gradient(node), n, thread), plan.gradient(node).image);
     if (sparse) winners_weight_gradient(n, thread, chunk, !first_image);
     if (masked) masked_weight_gradient(n, thread, chunk, !first_image);
     if (sparse_input) winners_input_gradient(n, thread);
     if ((sparse || masked) && (sparse_input || !wants_input_gradient)) return;
-    if (pool)
+    if (average) {
+        averages_gradient(n, thread, gradient);
+        if (bf16) plan.kernels.round_floats(gradient, du.image);
+    } else if (pool) {
         unpool(n, thread, gradient);
-    else if (relu)
-        through_relu(n, thread, gradient);
+    }
     if (!sparse && !masked) weight_gradient(n, thread, chunk, !first_image, du, gradient);
     if (wants_input_gradient && !sparse_input) input_gradient(n, thread, du, gradient);
 }

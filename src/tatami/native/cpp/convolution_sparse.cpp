@@ -1,6 +1,7 @@
-// Convolution behind fused ReLU and 2×2 pooling: gradients from the winners alone; see sparse_gradient.hpp.
+// Convolution behind fused 2×2 maxima: gradients from the winners alone; see sparse_gradient.hpp.
 //
-// The forward pass left one byte for every pooled value that says where its winner stood. Weight and input gradient walk over
+// The forward pass left one byte for every pooled value that says where its winner stood. (Averages have no winners: their
+// gradient is spread out, and the dense kernels read it.) Weight and input gradient walk over
 // the winners; where their kernels do not fit, the pooled gradient is spread out again and the dense kernels take over.
 #include "convolution.hpp"
 
@@ -12,14 +13,14 @@ void Convolution::prepare_pooling(const Tensor& x) {
     plan.need_scratch(2 * settings.shape.size[2] * 2 * lanes);
     if (!plan.trains()) return;
     const Index pixels = y.size[1] * y.size[2];
-    const bool joined = w.dilation[2] == 1 && settings.groups == 1 && x.stride == x.channels;
+    const bool joined = !average && w.dilation[2] == 1 && settings.groups == 1 && x.stride == x.channels;
     code_image = pixels * y.stride;
-    code_base = plan.reserve_codes(code_image);
+    if (!average) code_base = plan.reserve_codes(code_image);
     // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
     masked = joined && !pairs && segments[0].length < lanes;
     sparse = joined && !masked && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30);
     const bool signal = is_signal() && w.kernel[0] * w.kernel[1] == 1 && w.kernel[2] >= 2 && w.kernel[2] <= 9;
-    sparse_input = wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
+    sparse_input = !average && wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
                    w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1};
     padded_run = whole_units(segments[0].length, pairs ? 2 * lanes : lanes);
     plan.need_scratch(settings.shape.channels * 2 * (pixels + 1) + 64);

@@ -7,7 +7,8 @@
 //   weight gradient  dw(f, u) = sum over images n of x(n, f) · dy(n, u)                        tiles: features × panel of units
 //   input gradient   dx(n, f) = sum over units u of dy(n, u) · weight(f, u)                    tiles: images × panel of features
 //
-// A convolution whose only window is the whole input is the same thing and runs here, too.
+// A convolution whose only window is the whole input is the same thing and runs here, too. A fused activation is applied to a
+// tile of outputs while it is in the first-level cache; where its derivative looks at what went in, that is kept beside it.
 //
 // The last one needs the weights with features side by side: a transposed copy, renewed after every update. Both gradients
 // are independent of each other and shared out together. A training step without a limit on the gradients' norm moves a tile
@@ -28,18 +29,19 @@ Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * uni
 
 class Dense : public Operation {
 public:
-    Dense(Plan& owner, int dense_node, bool with_relu, int output)
-        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(dense_node)].inputs[0], output),
-          dense(dense_node),
-          units(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].shape.channels),
-          bias(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].bias),
-          relu(with_relu),
-          pairs(uses_pairs(owner.engine, dense_node)),
+    Dense(Plan& owner, const Fused& with)
+        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(with.first)].inputs[0], with.output),
+          fused(with),
+          dense(with.first),
+          units(owner.engine.nodes()[static_cast<std::size_t>(dense)].shape.channels),
+          bias(owner.engine.nodes()[static_cast<std::size_t>(dense)].bias),
+          curve(fused_curve(owner.engine, with)),
+          pairs(uses_pairs(owner.engine, dense)),
           lanes(owner.kernels.lanes) {}
 
     bool by_image() const override { return false; }
     std::string describe() const override {
-        return std::string("dense") + (bias ? " + bias" : "") + (relu ? " + ReLU" : "") + (pairs ? ", bf16" : "") +
+        return std::string("dense") + (bias ? " + bias" : "") + describe_fused(plan.engine, fused) + (pairs ? ", bf16" : "") +
                (plan.by_example() ? ", image by image" : "");
     }
     // Weights that every image can read again from the first-level cache without being noticed.
@@ -63,6 +65,7 @@ public:
             row += segment.length;
         }
         features = row;
+        before = reserve_before(curve);
         if (pairs) prepare_pairs();
         if (!plan.trains() || !wants_input_gradient) return;
         // Runs of dx without a gap: one per line, or a single one where no border separates the lines.
@@ -132,13 +135,9 @@ public:
 
     void backward_batch() override {
         const Tensor& dy = plan.gradient(node);
-        if (relu) {
-            const Tensor& y = plan.value(node);
-            parallel_for(plan.running_threads(), plan.batch(), 16, [&](Index n, int) {
-                float* const line = plan.image(dy, n, 0) + dy.origin;
-                plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
-            });
-        }
+        if (curve)
+            parallel_for(plan.running_threads(), plan.batch(), 16,
+                         [&](Index n, int) { through_activation(*curve, before, n, 0, plan.image(dy, n, 0)); });
         if (pairs) pack_gradients(dy);
         const Index image_blocks = (plan.batch() + images - 1) / images;
         gradients(dy, wants_input_gradient ? image_blocks * static_cast<Index>(columns_of_dx.size()) : 0);
@@ -149,10 +148,8 @@ public:
         for (const Panel& panel : plan.panels(dense)) forward_tile(panel, n, 1);
     }
     void backward(Index n, int, Index, bool) override {
-        const Tensor& y = plan.value(node);
         const Tensor& dy = plan.gradient(node);
-        float* const line = plan.image(dy, n, 0) + dy.origin;
-        if (relu) plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
+        if (curve) through_activation(*curve, before, n, 0, plan.image(dy, n, 0));
         if (!wants_input_gradient) return;
         for (const Column& column : columns_of_dx) input_gradient(dy, column, n, 1);
     }
@@ -179,16 +176,20 @@ private:
             row.weight = plan.weights(dense, 0, "weight") + panel.weight;
         }
         row.bias = plan.weights(dense, 0, "bias") + panel.first;
-        row.output = plan.image(y, n, 0) + y.origin + panel.first;
-        row.output_stride = y.image;
+        const Tensor& sums = before ? *before : y;
+        row.output = plan.image(sums, n, 0) + sums.origin + panel.first;
+        row.output_stride = sums.image;
         row.pixels = std::min(most, plan.batch() - n);
         row.vectors = panel.vectors;
         row.columns = panel.vectors * lanes;
-        row.relu = relu;
+        row.relu = is_relu(curve);
         (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(row);
+        if (curve == nullptr || row.relu) return;
+        plan.kernels.curve_pixels({*curve, row.output, row.output_stride, plan.image(y, n, 0) + y.origin + panel.first, y.image,
+                                   row.pixels, row.columns});
     }
 
-    // What remains of the backward pass once dy has gone through ReLU; `inputs`: tiles of the input gradient.
+    // What remains of the backward pass once dy has gone through the activation; `inputs`: tiles of the input gradient.
     void gradients(const Tensor& dy, Index inputs) {
         const Index image_blocks = (plan.batch() + images - 1) / images;
         const Index tiles = static_cast<Index>(blocks.size() * plan.panels(dense).size());
@@ -347,9 +348,13 @@ private:
 
     static constexpr Index images = 28;       // of one tile of work: two register tiles
     static constexpr Index block_rows = 112;  // features of one tile of the weight gradient
+    const Fused fused;
     const int dense;
     const Index units;
-    const bool bias, relu, pairs;
+    const bool bias;
+    const Curve* const curve;  // of the fused activation
+    const Tensor* before = nullptr;
+    const bool pairs;
     const int lanes;
     std::vector<Segment> segments, runs;
     std::vector<Block> blocks;
@@ -363,8 +368,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int output) {
-    return std::make_unique<Dense>(plan, dense, relu, output);
+std::unique_ptr<Operation> make_dense(Plan& plan, const Fused& fused) {
+    return std::make_unique<Dense>(plan, fused);
 }
 
 }  // namespace tatami

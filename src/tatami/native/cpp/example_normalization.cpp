@@ -8,7 +8,7 @@
 //   dx = (γ·dy - Σ γ·dy / m - (x - mean) · Σ γ·dy·(x - mean) / (m·(σ² + ε))) / √(σ² + ε)
 //
 // The gradients of γ and β are summed over the images of a group, then over the groups in order. A ReLU behind the layer is
-// applied while the numbers are written.
+// applied while the numbers are written, other activations to every line right after it.
 #include <cmath>
 
 #include "layer_table.hpp"
@@ -20,17 +20,19 @@ namespace {
 
 class ExampleNorm : public Operation {
 public:
-    ExampleNorm(Plan& owner, int normalization_node, bool with_relu, int output)
-        : Operation(owner, node_of(owner, normalization_node).inputs[0], output),
-          normalization(normalization_node),
-          settings(node_of(owner, normalization_node)),
-          relu(with_relu) {}
+    ExampleNorm(Plan& owner, const Fused& with)
+        : Operation(owner, node_of(owner, with.first).inputs[0], with.output),
+          fused(with),
+          normalization(with.first),
+          settings(node_of(owner, with.first)),
+          curve(fused_curve(owner.engine, with)),
+          relu(is_relu(curve)) {}
 
     std::string describe() const override {
         const std::string name = settings.over_channels || settings.per_value            ? "layer"
                                  : settings.groups == settings.shape.channels ? "instance"
                                                                               : "group";
-        return name + " normalisation" + (relu ? " + ReLU" : "");
+        return name + " normalisation" + describe_fused(plan.engine, fused);
     }
 
 protected:
@@ -42,8 +44,19 @@ protected:
         const Tensor& dy = plan.gradient(node);
         return plan.image(dy, n, thread) + line_offset(dy, d, h);
     }
-    void through_activation(Index n, int thread) {
-        if (relu) through_relu(n, thread, plan.image(plan.gradient(node), n, thread));
+    void back_through_activation(Index n, int thread) {
+        if (curve) through_activation(*curve, before, n, thread, plan.image(plan.gradient(node), n, thread));
+    }
+    // Where a line goes first, and what becomes of it there.
+    float* line_to_write(Index n, int thread, Index d, Index h) const {
+        const Tensor& to = before ? *before : plan.value(node);
+        return plan.image(to, n, thread) + line_offset(to, d, h);
+    }
+    void activate_line(Index n, int thread, Index d, Index h) const {
+        if (curve == nullptr || relu) return;
+        const Tensor& y = plan.value(node);
+        plan.kernels.curve_pixels({*curve, line_to_write(n, thread, d, h), y.stride, plan.image(y, n, thread) + line_offset(y, d, h),
+                                   y.stride, y.size[2], y.channels});
     }
     // Adds the sums of all groups of images to those of the first one.
     float* total_of(Index base, Index count, Index used_chunks) const {
@@ -52,8 +65,11 @@ protected:
         return total;
     }
 
+    const Fused fused;
     const int normalization;
     const Node& settings;
+    const Curve* const curve;        // of the fused activation
+    const Tensor* before = nullptr;  // what goes into it, where its derivative looks at that
     const bool relu;
 };
 
@@ -63,6 +79,7 @@ public:
     using ExampleNorm::ExampleNorm;
 
     void prepare() override {
+        before = reserve_before(curve);
         stride = plan.value(node).stride;
         rows = plan.reserve(2 * stride);
         if (plan.trains()) sums = plan.reserve_partial(2 * stride);
@@ -79,15 +96,16 @@ public:
         const Tensor& y = plan.value(node);
         for_each_line(y, [&](Index d, Index h) {
             PixelsLine line = line_at(n, thread, d, h);
-            line.output = plan.image(y, n, thread) + line_offset(y, d, h);
+            line.output = line_to_write(n, thread, d, h);
             line.output_stride = y.stride;
             line.relu = relu;
             plan.kernels.layers->normalize_pixels(line);
+            activate_line(n, thread, d, h);
         });
     }
 
     void backward(Index n, int thread, Index chunk, bool first_image) override {
-        through_activation(n, thread);
+        back_through_activation(n, thread);
         const Tensor& dx = plan.gradient(input);
         float* const dscale = plan.partial(chunk) + sums;
         if (first_image) std::fill_n(dscale, 2 * stride, 0.0f);
@@ -136,6 +154,7 @@ public:
     using ExampleNorm::ExampleNorm;
 
     void prepare() override {
+        before = reserve_before(curve);
         stride = plan.value(node).stride;
         values = plan.value(node);
         values.before = values.after = {0, 0, 0};
@@ -170,7 +189,7 @@ public:
         float* const factor = scratch_row(thread, 0);
         if (!settings.per_value) plan.kernels.multiply(inverse, scale, factor, stride, false);
         for_each_line(y, [&](Index d, Index h) {
-            float* const to = plan.image(y, n, thread) + line_offset(y, d, h);
+            float* const to = line_to_write(n, thread, d, h);
             if (settings.per_value) {
                 ValuesLine line = values_at(n, thread, d, h);
                 line.output = to;
@@ -186,11 +205,12 @@ public:
                 line.relu = relu;
                 plan.kernels.normalize(line);
             }
+            activate_line(n, thread, d, h);
         });
     }
 
     void backward(Index n, int thread, Index chunk, bool first_image) override {
-        through_activation(n, thread);
+        back_through_activation(n, thread);
         float* const dscale = plan.partial(chunk) + sums;
         if (first_image) std::fill_n(dscale, 2 * table(), 0.0f);
         if (settings.per_value) scale_gradient(n, thread, dscale);
@@ -347,11 +367,11 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Operation> make_example_norm(Plan& plan, int normalization, bool relu, int output) {
-    const Node& settings = node_of(plan, normalization);
+std::unique_ptr<Operation> make_example_norm(Plan& plan, const Fused& fused) {
+    const Node& settings = node_of(plan, fused.first);
     const bool one_pixel = positions_of(settings.shape.size) == 1 && settings.groups == 1;
-    if (settings.over_channels || one_pixel) return std::make_unique<PixelNorm>(plan, normalization, relu, output);
-    return std::make_unique<SetNorm>(plan, normalization, relu, output);
+    if (settings.over_channels || one_pixel) return std::make_unique<PixelNorm>(plan, fused);
+    return std::make_unique<SetNorm>(plan, fused);
 }
 
 }  // namespace tatami

@@ -284,6 +284,58 @@ struct Curve {
     float first = 0, second = 0;
 };
 
+// Whether the derivative looks at x; the others get by with y. (With a slope that is not negative y > 0 says that x > 0.)
+inline bool slope_needs_input(const Curve& curve) {
+    switch (curve.kind) {
+        case Activation::elu:
+        case Activation::softplus:
+        case Activation::swish:
+        case Activation::mish:
+        case Activation::gelu:
+        case Activation::gelu_tanh: return true;
+        case Activation::leaky_relu: return !(curve.first >= 0);
+        default: return false;
+    }
+}
+
+// An activation of some floats of every pixel of a row; see activations.hpp.
+struct CurvedRow {
+    Curve curve;
+    const float* x;
+    Index x_stride;
+    float* y;  // may be x
+    Index y_stride;
+    Index pixels, count;
+};
+
+// Two rows of a convolution's output through an activation and into one row of 2×2 maxima or averages; see activated_pooling.hpp.
+struct ActivatedPair {
+    Curve curve;
+    float* upper;  // before the activation
+    float* lower;  // null: windows of one row
+    Index stride;  // floats between neighbouring pixels
+    bool average;
+    bool keep_activated;  // averages: the activation's y takes the place of its x
+    float* output;
+    Index output_stride;
+    std::uint8_t* code;  // maxima: which won, or null
+    float* winner;       // maxima: the winners' x, or null
+    Index code_stride, winner_stride;
+    Index pixels, channels;  // of the pooled row
+};
+
+// The way back from averages: dx(window) = f'(kept) · dy / size of the window.
+struct ActivatedPairGradient {
+    Curve curve;
+    const float* dy;
+    Index dy_stride;
+    const float* kept[2];  // x or y of the activation, as slope_needs_input says: upper and lower row
+    Index kept_stride;
+    float* dx[2];  // dx[1] is null: windows of one row
+    Index dx_stride;
+    Index pixels, channels;
+};
+
 enum class Rule : int { sgd = 0, momentum = 1, nesterov = 2, adagrad = 3, rmsprop = 4, adam = 5, adamw = 6 };
 
 // One optimiser step over consecutive parameters; see update.hpp.
@@ -390,6 +442,9 @@ struct Kernels {
     void (*curve)(const Curve&, const float* x, float* y, Index count);
     // dx (+)= f'(x) · dy, with y = f(x) at hand
     void (*curve_gradient)(const Curve&, const float* x, const float* y, const float* dy, float* dx, Index count, bool accumulate);
+    void (*curve_pixels)(const CurvedRow&);
+    void (*activate_pair)(const ActivatedPair&);
+    void (*activate_pair_gradient)(const ActivatedPairGradient&);
     void (*add)(const float* x, float* sum, Index count);
     void (*multiply)(const float* x, const float* y, float* product, Index count, bool accumulate);
     void (*column_sums)(const float* x, Index stride, Index line, Index pixels, Index lines, Index channels, float* sums,

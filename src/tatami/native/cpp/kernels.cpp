@@ -1,5 +1,6 @@
 // All kernels for one instruction set. The build compiles this file once for each, with TATAMI_KERNELS naming the function
 // that hands out the table; the compiler's target options decide the width in vector.hpp.
+#include "activated_pooling.hpp"
 #include "activations.hpp"
 #include "correlate.hpp"
 #include "depthwise.hpp"
@@ -30,7 +31,8 @@ const Kernels* TATAMI_KERNELS() {
         lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient,
         sparse_signal_gradient,
         scatter_gradient, winograd, winograd_weight,
-        activate,         activate_gradient, curve, curve_gradient, add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
+        activate,         activate_gradient, curve, curve_gradient, curve_pixels, activate_pair, activate_pair_gradient,
+        add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
         recurrent_step, recurrent_gradient,
     };
     return &kernels;

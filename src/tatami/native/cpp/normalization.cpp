@@ -18,17 +18,19 @@ namespace {
 
 class BatchNorm : public Operation {
 public:
-    BatchNorm(Plan& owner, int normalization_node, bool with_relu, int output)
-        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(normalization_node)].inputs[0], output),
-          normalization(normalization_node),
-          settings(owner.engine.nodes()[static_cast<std::size_t>(normalization_node)]),
-          relu(with_relu) {}
+    BatchNorm(Plan& owner, const Fused& with)
+        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(with.first)].inputs[0], with.output),
+          fused(with),
+          normalization(with.first),
+          settings(owner.engine.nodes()[static_cast<std::size_t>(normalization)]),
+          curve(fused_curve(owner.engine, with)) {}
 
     bool by_image() const override { return plan.mode == Mode::predict; }
-    std::string describe() const override { return std::string("batch normalisation") + (relu ? " + ReLU" : ""); }
+    std::string describe() const override { return "batch normalisation" + describe_fused(plan.engine, fused); }
 
     void prepare() override {
         stride = plan.value(node).stride;
+        before = reserve_before(curve);
         rows = plan.reserve(5 * stride);
         sums = plan.reserve(multiply_sizes({stride, plan.trains() ? plan.capacity() : 0}));
     }
@@ -55,16 +57,10 @@ public:
     }
 
     void backward_batch() override {
-        const Tensor& y = plan.value(node);
         const Tensor& dy = plan.gradient(node);
-        if (relu)
-            parallel_for(plan.running_threads(), plan.batch(), 1, [&](Index n, int) {
-                for_each_line(y, [&](Index d, Index h) {
-                    float* const line = plan.image(dy, n, 0) + at(dy, d, h);
-                    plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + at(y, d, h), line, line,
-                                                   y.size[2] * y.stride, false);
-                });
-            });
+        if (curve)
+            parallel_for(plan.running_threads(), plan.batch(), 1,
+                         [&](Index n, int) { through_activation(*curve, before, n, 0, plan.image(dy, n, 0)); });
         // Means over the batch of dy, and of dy · (x - mean).
         float* const mean_dy = row(shift);
         float* const mean_product = row(variance_gradient);
@@ -194,23 +190,28 @@ private:
             line.mean = row(mean);
             line.factor = row(factor);
             line.bias = plan.weights(normalization, 0, "bias");
-            line.output = plan.image(y, n, thread) + at(y, d, h);
+            const Tensor& lines = before ? *before : y;
+            line.output = plan.image(lines, n, thread) + at(lines, d, h);
             line.output_stride = y.stride;
-            line.relu = relu;
+            line.relu = is_relu(curve);
             plan.kernels.normalize(line);
+            if (curve && !line.relu)
+                plan.kernels.curve(*curve, line.output, plan.image(y, n, thread) + at(y, d, h), y.size[2] * y.stride);
         });
     }
 
+    const Fused fused;
     const int normalization;
     const Node& settings;
-    const bool relu;
+    const Curve* const curve;        // of the fused activation, which is applied line by line
+    const Tensor* before = nullptr;  // what goes into it, where its derivative looks at that
     Index stride = 0, rows = 0, sums = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Operation> make_batch_norm(Plan& plan, int normalization, bool relu, int output) {
-    return std::make_unique<BatchNorm>(plan, normalization, relu, output);
+std::unique_ptr<Operation> make_batch_norm(Plan& plan, const Fused& fused) {
+    return std::make_unique<BatchNorm>(plan, fused);
 }
 
 }  // namespace tatami

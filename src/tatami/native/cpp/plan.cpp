@@ -1,6 +1,9 @@
 // Planning, once for each way of running: what shares a tensor, what is fused, who writes which gradient and who adds to it,
 // and where everything lies in one arena; then running the stages forward and backward.
 //
+// Fused are, unless everything is to be kept: into a convolution a batch normalisation at prediction, any activation without
+// parameters, and 2×2 maxima or averages; into a dense layer or a normalisation an activation.
+//
 // Forward, an image passes through all operations of its stage while its numbers are in the cache, four images at a time.
 // A training step of convolutions with at most small dense layers behind them goes further: every image passes through the
 // whole network, the loss, and back again before the next one. Its activations stand in one place for each thread, which
@@ -22,6 +25,11 @@ Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * uni
 
 // Images that a thread takes at a time in the forward pass.
 constexpr Index forward_grain = 4;
+
+// Tiles take maxima of what ReLU let through on their way out of the registers; other poolings are operations of their own.
+bool tiles_pool(const Engine& engine, const Fused& fused, int pool) {
+    return is_relu(fused_curve(engine, fused)) && engine.nodes()[static_cast<std::size_t>(pool)].kind == Kind::max_pool;
+}
 
 // What stands for a node in an external stage.
 class External : public Operation {
@@ -171,23 +179,13 @@ void Plan::build_operations() {
         const std::vector<int> consumers = consumers_of(engine, node);
         return consumers.size() == 1 ? consumers[0] : -1;
     };
-    const auto is_relu = [&](int node) {
-        return node >= 0 && nodes[static_cast<std::size_t>(node)].kind == Kind::activation &&
-               nodes[static_cast<std::size_t>(node)].curve.kind == Activation::relu;
-    };
-    const auto is_norm = [&](int node) {
-        return node >= 0 && nodes[static_cast<std::size_t>(node)].kind == Kind::batch_norm;
-    };
+    const auto is_kind = [&](int node, Kind kind) { return node >= 0 && nodes[static_cast<std::size_t>(node)].kind == kind; };
     const auto is_pair_pool = [&](int node) {
-        if (node < 0 || nodes[static_cast<std::size_t>(node)].kind != Kind::max_pool) return false;
+        if (!is_kind(node, Kind::max_pool) && !is_kind(node, Kind::average_pool)) return false;
         const WindowSettings& w = nodes[static_cast<std::size_t>(node)].window;
         const Index height = nodes[static_cast<std::size_t>(nodes[static_cast<std::size_t>(node)].inputs[0])].shape.size[1];
         const Size pair{1, height == 1 ? 1 : 2, 2};  // signals have one row
         return w.kernel == pair && w.stride == pair && w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0};
-    };
-    const auto fuse = [&](int node, int into) {
-        materialised_[static_cast<std::size_t>(node)] = false;
-        fused_into_[static_cast<std::size_t>(node)] = into;
     };
 
     operations_.push_back(make_import(*this));
@@ -196,52 +194,33 @@ void Plan::build_operations() {
         const std::size_t at = static_cast<std::size_t>(i);
         const Node& node = nodes[at];
         if (done[at] || tensor_of_[at] != i) continue;
-        const bool fusible = mode != Mode::inspect;
+        Fused fused{i};
+        fused.output = i;
+        const auto take = [&](int next) {
+            materialised_[static_cast<std::size_t>(fused.output)] = false;
+            done[static_cast<std::size_t>(next)] = true;
+            return fused.output = next;
+        };
+        const auto take_activation = [&] {
+            if (const int next = only_consumer(fused.output); mode != Mode::inspect && is_kind(next, Kind::activation))
+                fused.activation = take(next);
+        };
         if (node.kind == Kind::convolution && !sees_everything(engine, i)) {
-            std::vector<int> chain{i};  // what one operation computes, in order
-            const auto take = [&](int next) {
-                chain.push_back(next);
-                done[static_cast<std::size_t>(next)] = true;
-            };
-            int normalization = -1;
-            bool relu = false, pool = false;
             // Products of bf16 round the weights as they are.
-            if (const int next = only_consumer(i); mode == Mode::predict && !engine.bf16() && is_norm(next)) {
-                normalization = next;
-                take(next);
-            }
-            if (const int next = only_consumer(chain.back()); fusible && is_relu(next)) {
-                relu = true;
-                take(next);
-                const int after = only_consumer(next);
-                if (is_pair_pool(after) && node.groups == 1 && node.shape.size[0] == 1) {
-                    pool = true;
-                    take(after);
-                }
-            }
-            const int output = chain.back();
-            chain.pop_back();
-            for (int fused : chain) fuse(fused, output);
-            operations_.push_back(uses_tiles(engine, i) ? make_tile_convolution(*this, i, relu, pool, output)
-                                                        : make_convolution(*this, i, normalization, relu, pool, output));
+            if (const int next = only_consumer(i); mode == Mode::predict && !engine.bf16() && is_kind(next, Kind::batch_norm))
+                fused.normalization = take(next);
+            take_activation();
+            const int next = only_consumer(fused.output);
+            if (mode != Mode::inspect && is_pair_pool(next) && node.groups == 1 && node.shape.size[0] == 1 &&
+                (!uses_tiles(engine, i) || tiles_pool(engine, fused, next)))
+                fused.pool = take(next);
+            operations_.push_back(uses_tiles(engine, i) ? make_tile_convolution(*this, fused) : make_convolution(*this, fused));
         } else if (node.kind == Kind::dense || node.kind == Kind::convolution) {
-            const int next = only_consumer(i);
-            const bool relu = fusible && is_relu(next);
-            if (relu) {
-                fuse(i, next);
-                done[static_cast<std::size_t>(next)] = true;
-            }
-            const auto make = uses_tiles(engine, i) ? make_tile_dense : make_dense;
-            operations_.push_back(make(*this, i, relu, relu ? next : i));
+            take_activation();
+            operations_.push_back(uses_tiles(engine, i) ? make_tile_dense(*this, fused) : make_dense(*this, fused));
         } else if (node.kind == Kind::batch_norm || node.kind == Kind::example_norm) {
-            const int next = only_consumer(i);
-            const bool relu = fusible && is_relu(next);
-            if (relu) {
-                fuse(i, next);
-                done[static_cast<std::size_t>(next)] = true;
-            }
-            const auto make = node.kind == Kind::batch_norm ? make_batch_norm : make_example_norm;
-            operations_.push_back(make(*this, i, relu, relu ? next : i));
+            take_activation();
+            operations_.push_back(node.kind == Kind::batch_norm ? make_batch_norm(*this, fused) : make_example_norm(*this, fused));
         } else if (node.kind == Kind::interleave) {
             operations_.push_back(make_interleave(*this, i));
         } else if (node.kind == Kind::recurrent) {
@@ -251,6 +230,8 @@ void Plan::build_operations() {
         } else {
             operations_.push_back(make_simple(*this, i));
         }
+        for (int inner : {fused.first, fused.normalization, fused.activation})
+            if (inner >= 0) fused_into_[static_cast<std::size_t>(inner)] = fused.output;
     }
     for (const auto& operation : operations_) {
         const bool external = nodes[static_cast<std::size_t>(operation->node)].kind == Kind::external;
@@ -373,7 +354,9 @@ Tensor& Plan::reserve_tensor(Tensor tensor, bool per_thread) {
     tensor.used = true;
     tensor.per_thread = per_thread;
     tensor.arrange();
-    tensor.base = reserve(multiply_sizes({tensor.image, per_thread ? slots_ : capacity_}));
+    // What passes stands in its thread's place, of which there may be more than images.
+    const Index images = tensor.passing ? std::max<Index>(capacity_, slots_) : capacity_;
+    tensor.base = reserve(multiply_sizes({tensor.image, per_thread ? slots_ : images}));
     own_tensors_.push_back(std::make_unique<Tensor>(tensor));
     return *own_tensors_.back();
 }
@@ -674,16 +657,65 @@ void copy_from_pixels(const float* image, const Tensor& tensor, float* to) {
     });
 }
 
-void Operation::through_relu(Index n, int thread, float* gradient) {
+const Curve* fused_curve(const Engine& engine, const Fused& fused) {
+    return fused.activation < 0 ? nullptr : &engine.nodes()[static_cast<std::size_t>(fused.activation)].curve;
+}
+
+bool is_relu(const Curve* curve) { return curve != nullptr && curve->kind == Activation::relu; }
+
+namespace {
+
+const char* name_of(Activation kind) {
+    switch (kind) {
+        case Activation::identity: return "identity";
+        case Activation::step: return "step";
+        case Activation::sigmoid: return "sigmoid";
+        case Activation::tanh: return "tanh";
+        case Activation::relu: return "ReLU";
+        case Activation::leaky_relu: return "leaky ReLU";
+        case Activation::elu: return "ELU";
+        case Activation::softplus: return "softplus";
+        case Activation::swish: return "Swish";
+        case Activation::mish: return "Mish";
+        case Activation::gelu: return "GELU";
+        case Activation::gelu_tanh: return "GELU (tanh)";
+        case Activation::hard_sigmoid: return "hard sigmoid";
+    }
+    return "activation";
+}
+
+}  // namespace
+
+std::string describe_fused(const Engine& engine, const Fused& fused) {
+    std::string text;
+    if (fused.normalization >= 0) text += " + batch normalisation";
+    if (fused.activation >= 0) text += std::string(" + ") + name_of(fused_curve(engine, fused)->kind);
+    if (fused.pool >= 0)
+        text += engine.nodes()[static_cast<std::size_t>(fused.pool)].kind == Kind::max_pool ? " + max pool" : " + average pool";
+    return text;
+}
+
+void Operation::through_activation(const Curve& curve, const Tensor* before, Index n, int thread, float* gradient) {
     const Tensor& y = plan.value(node);
     const Tensor& dy = plan.gradient(node);
+    const auto line_of = [n, thread, this](const Tensor& tensor, Index d, Index h) {
+        return plan.image(tensor, n, thread) + tensor.origin + d * tensor.step[0] + h * tensor.step[1];
+    };
     for (Index d = 0; d < y.size[0]; ++d)
         for (Index h = 0; h < y.size[1]; ++h) {
             float* const line = gradient + dy.origin + d * dy.step[0] + h * dy.step[1];
-            plan.kernels.activate_gradient(Activation::relu,
-                                           plan.image(y, n, thread) + y.origin + d * y.step[0] + h * y.step[1], line, line,
-                                           y.size[2] * y.stride, false);
+            const float* const activated = line_of(y, d, h);
+            plan.kernels.curve_gradient(curve, before ? line_of(*before, d, h) : activated, activated, line, line,
+                                        y.size[2] * y.stride, false);
         }
+}
+
+const Tensor* Operation::reserve_before(const Curve* curve) {
+    if (!plan.trains() || curve == nullptr || !slope_needs_input(*curve)) return nullptr;
+    Tensor before = plan.value(node);
+    before.before = before.after = {0, 0, 0};
+    before.passing = plan.by_example() && by_image();
+    return &plan.reserve_tensor(before, false);
 }
 
 }  // namespace tatami

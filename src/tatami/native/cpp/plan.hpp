@@ -33,6 +33,15 @@ bool uses_tiles(const Engine& engine, int node);     // the same on the processo
 bool flatten_is_alias(const Engine& engine, int node);
 std::vector<int> consumers_of(const Engine& engine, int node);
 
+// What one operation computes: a layer with weights (or a normalisation), and the nodes behind it that are fused into it.
+struct Fused {
+    int first;               // the layer itself
+    int normalization = -1;  // folded into the weights at prediction; -1: none
+    int activation = -1;     // entry by entry
+    int pool = -1;           // 2×2 maxima or averages
+    int output = -1;         // the last of them
+};
+
 class Operation;
 
 class Plan {
@@ -206,17 +215,25 @@ public:
     bool accumulate_input = false;
 
 protected:
-    // An image's gradient of the fused output becomes that of what ReLU was applied to.
-    void through_relu(Index n, int thread, float* gradient);
+    // An image's gradient of the fused output becomes that of what the activation was applied to: `before`, which may be null
+    // where the derivative does not look at it.
+    void through_activation(const Curve& curve, const Tensor* before, Index n, int thread, float* gradient);
+    // A tensor like the fused output's, for what goes into the activation while training, or null where nobody asks for it.
+    const Tensor* reserve_before(const Curve* curve);
 };
 
+// The activation and the pooling of an operation, or null, and what `describe` says of everything behind the layer.
+const Curve* fused_curve(const Engine& engine, const Fused& fused);
+bool is_relu(const Curve* curve);
+std::string describe_fused(const Engine& engine, const Fused& fused);
+
 std::unique_ptr<Operation> make_import(Plan& plan);
-std::unique_ptr<Operation> make_convolution(Plan& plan, int convolution, int normalization, bool relu, bool pool, int output);
-std::unique_ptr<Operation> make_dense(Plan& plan, int dense, bool relu, int output);
-std::unique_ptr<Operation> make_tile_convolution(Plan& plan, int convolution, bool relu, bool pool, int output);
-std::unique_ptr<Operation> make_tile_dense(Plan& plan, int dense, bool relu, int output);
-std::unique_ptr<Operation> make_batch_norm(Plan& plan, int normalization, bool relu, int output);
-std::unique_ptr<Operation> make_example_norm(Plan& plan, int normalization, bool relu, int output);
+std::unique_ptr<Operation> make_convolution(Plan& plan, const Fused& fused);
+std::unique_ptr<Operation> make_dense(Plan& plan, const Fused& fused);
+std::unique_ptr<Operation> make_tile_convolution(Plan& plan, const Fused& fused);
+std::unique_ptr<Operation> make_tile_dense(Plan& plan, const Fused& fused);
+std::unique_ptr<Operation> make_batch_norm(Plan& plan, const Fused& fused);
+std::unique_ptr<Operation> make_example_norm(Plan& plan, const Fused& fused);
 std::unique_ptr<Operation> make_slopes(Plan& plan, int node);
 std::unique_ptr<Operation> make_pieces(Plan& plan, int node);
 std::unique_ptr<Operation> make_larger(Plan& plan, int node);

@@ -52,19 +52,20 @@ struct TilePhase {
 
 class TileConvolution : public Operation {
 public:
-    TileConvolution(Plan& owner, int convolution_node, bool with_relu, bool with_pool, int output)
-        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(convolution_node)].inputs[0], output),
-          convolution(convolution_node),
-          settings(owner.engine.nodes()[static_cast<std::size_t>(convolution_node)]),
-          relu(with_relu),
-          pool(with_pool),
+    TileConvolution(Plan& owner, const Fused& with)
+        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(with.first)].inputs[0], with.output),
+          fused(with),
+          convolution(with.first),
+          settings(owner.engine.nodes()[static_cast<std::size_t>(convolution)]),
+          curve(fused_curve(owner.engine, with)),
+          pool(with.pool >= 0),
           tiles(*owner.kernels.tiles),
           factors(owner.engine.products()),
           lanes(owner.kernels.lanes) {}
 
     std::string describe() const override {
-        return std::string("convolution") + (settings.bias ? " + bias" : "") + (relu ? " + ReLU" : "") +
-               (pool ? " + max pool" : "") + (factors == 3 ? ", bf16 × 3, tiles" : ", bf16, tiles");
+        return std::string("convolution") + (settings.bias ? " + bias" : "") + describe_fused(plan.engine, fused) +
+               (factors == 3 ? ", bf16 × 3, tiles" : ", bf16, tiles");
     }
 
     void prepare() override {
@@ -72,6 +73,7 @@ public:
         channels = from.channels / settings.groups;
         filters = settings.shape.channels / settings.groups;
         taps = settings.window.kernel[0] * settings.window.kernel[1] * settings.window.kernel[2];
+        before = reserve_before(curve);
         if (pool) {
             const Tensor& y = plan.value(node);
             pool_lines = y.size[1] * 2 <= settings.shape.size[1] ? 2 : 1;
@@ -118,9 +120,11 @@ public:
         job.height = (end - begin) * rest;
         job.width = pool ? 2 * y.size[2] : settings.shape.size[2];
         job.lines = lines;
-        job.output_line = y.step[1];
-        job.output_pixel = y.step[2];
-        job.relu = relu;
+        const Tensor& sums = before ? *before : y;
+        job.output_line = sums.step[1];
+        job.output_pixel = sums.step[2];
+        job.relu = is_relu(curve);
+        const bool curved = curve && !job.relu;
         job.pool_lines = pool ? pool_lines : 0;
         job.code_line = y.size[2] * y.stride;
         job.code_pixel = y.stride;
@@ -130,10 +134,28 @@ public:
                 job.input = numbers + d * w.stride[0] * image.plane + begin * rest * job.line + g * image.pixel / settings.groups;
                 job.weight = plan.arena() + window.weight + g * packed_floats(window, filters);
                 job.bias = settings.bias ? plan.weights(convolution, 0, "bias") + g * filters : nullptr;
-                job.output = plan.image(y, n, slot) + y.origin + d * y.step[0] + begin * y.step[1] + g * filters;
+                job.output = plan.image(sums, n, slot) + sums.origin + d * sums.step[0] + begin * sums.step[1] + g * filters;
                 if (pool && plan.trains()) job.code = plan.codes(code_base, n, code_image) + begin * job.code_line;
-                tiles.correlate(job);
+                if (curved)
+                    activated_lines(job, plan.image(y, n, slot) + y.origin + d * y.step[0] + begin * y.step[1] + g * filters);
+                else
+                    tiles.correlate(job);
             }
+    }
+
+    // As many lines as are computed at a time, and their activation while they are in the cache.
+    void activated_lines(TileCorrelation job, float* to) const {
+        const Tensor& y = plan.value(node);
+        const Index height = job.height;
+        for (Index h = 0; h < height; h += lines) {
+            job.height = std::min(lines, height - h);
+            tiles.correlate(job);
+            for (Index line = 0; line < job.height; ++line, to += y.step[1])
+                plan.kernels.curve_pixels({*curve, job.output + line * job.output_line, job.output_pixel, to, y.step[2], job.width,
+                                           filters});
+            job.input += job.height * job.line;
+            job.output += job.height * job.output_line;
+        }
     }
 
     void backward(Index n, int thread, Index chunk, bool first_image) override {
@@ -142,8 +164,8 @@ public:
         if (pool) {
             winners(n, thread, chunk, !first_image, dy, gradient);
         } else {
+            if (curve) through_activation(*curve, before, n, thread, gradient);
             if (factors == 1) plan.kernels.round_floats(gradient, dy.image);
-            if (relu) through_relu(n, thread, gradient);
             if (wants_input_gradient)
                 copy_numbers(dy, gradient, filters, gradient_image, gradient_memory.numbers(plan, thread), 0,
                              gradient_image.size[1]);
@@ -538,9 +560,12 @@ private:
         }
     }
 
+    const Fused fused;
     const int convolution;
     const Node& settings;
-    const bool relu, pool;
+    const Curve* const curve;        // of the fused activation
+    const Tensor* before = nullptr;  // what goes into it, where its derivative looks at that
+    const bool pool;                 // behind ReLU: maxima
     const TileKernels& tiles;
     const Index factors;  // products of bf16 for one of floats
     const int lanes;
@@ -567,8 +592,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Operation> make_tile_convolution(Plan& plan, int convolution, bool relu, bool pool, int output) {
-    return std::make_unique<TileConvolution>(plan, convolution, relu, pool, output);
+std::unique_ptr<Operation> make_tile_convolution(Plan& plan, const Fused& fused) {
+    return std::make_unique<TileConvolution>(plan, fused);
 }
 
 }  // namespace tatami

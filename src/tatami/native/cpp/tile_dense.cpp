@@ -16,19 +16,20 @@ namespace {
 
 class TileDense : public Operation {
 public:
-    TileDense(Plan& owner, int dense_node, bool with_relu, int output)
-        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(dense_node)].inputs[0], output),
-          dense(dense_node),
-          units(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].shape.channels),
-          bias(owner.engine.nodes()[static_cast<std::size_t>(dense_node)].bias),
-          relu(with_relu),
+    TileDense(Plan& owner, const Fused& with)
+        : Operation(owner, owner.engine.nodes()[static_cast<std::size_t>(with.first)].inputs[0], with.output),
+          fused(with),
+          dense(with.first),
+          units(owner.engine.nodes()[static_cast<std::size_t>(dense)].shape.channels),
+          bias(owner.engine.nodes()[static_cast<std::size_t>(dense)].bias),
+          curve(fused_curve(owner.engine, with)),
           tiles(*owner.kernels.tiles),
           factors(owner.engine.products()),
           lanes(owner.kernels.lanes) {}
 
     bool by_image() const override { return false; }
     std::string describe() const override {
-        return std::string("dense") + (bias ? " + bias" : "") + (relu ? " + ReLU" : "") +
+        return std::string("dense") + (bias ? " + bias" : "") + describe_fused(plan.engine, fused) +
                (factors == 3 ? ", bf16 × 3, tiles" : ", bf16, tiles");
     }
 
@@ -47,6 +48,7 @@ public:
                     feature += x.channels;
                 }
         features = feature;
+        before = reserve_before(curve);
         most_images = round_to(plan.capacity(), 2 * tile_side);
         feature_numbers = numbers_of(features);
         feature_memory = plan.reserve(multiply_sizes({most_images, feature_numbers, part_count()}) / 2);
@@ -92,19 +94,22 @@ public:
             job.weight = plan.arena() + forward_window.weight + first * factors * forward_window.depth;
             job.columns = std::min<Index>(32, units - first);
             job.bias = bias ? plan.weights(dense, 0, "bias") + first : nullptr;
-            job.output = plan.image(y, n, 0) + y.origin + first;
-            job.output_pixel = y.image;
-            job.relu = relu;
+            const Tensor& sums = before ? *before : y;
+            job.output = plan.image(sums, n, 0) + sums.origin + first;
+            job.output_pixel = sums.image;
+            job.relu = is_relu(curve);
             tiles.correlate(job);
+            if (curve == nullptr || job.relu) return;
+            plan.kernels.curve_pixels({*curve, job.output, job.output_pixel, plan.image(y, n, 0) + y.origin + first, y.image,
+                                       job.width, job.columns});
         });
     }
 
     void backward_batch() override {
         const Tensor& dy = plan.gradient(node);
-        const Tensor& y = plan.value(node);
         parallel_for(plan.running_threads(), plan.batch(), 16, [&](Index n, int) {
             float* const line = plan.image(dy, n, 0) + dy.origin;
-            if (relu) plan.kernels.activate_gradient(Activation::relu, plan.image(y, n, 0) + y.origin, line, line, dy.stride, false);
+            if (curve) through_activation(*curve, before, n, 0, plan.image(dy, n, 0));
             if (factors == 1) plan.kernels.round_floats(line, dy.stride);
             if (wants_input_gradient) copy_row(line, units, n, unit_memory, unit_numbers);
         });
@@ -339,9 +344,12 @@ private:
 
     static constexpr Index image_block = 32;     // images of one piece of work
     static constexpr Index feature_block = 128;  // features of one piece of the weight gradient
+    const Fused fused;
     const int dense;
     const Index units;
-    const bool bias, relu;
+    const bool bias;
+    const Curve* const curve;  // of the fused activation
+    const Tensor* before = nullptr;
     const TileKernels& tiles;
     const Index factors;  // products of bf16 for one of floats
     const int lanes;
@@ -357,8 +365,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Operation> make_tile_dense(Plan& plan, int dense, bool relu, int output) {
-    return std::make_unique<TileDense>(plan, dense, relu, output);
+std::unique_ptr<Operation> make_tile_dense(Plan& plan, const Fused& fused) {
+    return std::make_unique<TileDense>(plan, fused);
 }
 
 }  // namespace tatami
