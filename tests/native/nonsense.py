@@ -124,6 +124,7 @@ class Arguments:
             "after": self.padding,
             "input": lambda: self.random.randrange(max(1, sizes["nodes"])),
             "inputs": lambda: [self.random.randrange(max(1, sizes["nodes"])) for _ in range(2)],
+            "table": lambda: [[self.small() for _ in range(2)] for _ in range(3)],
             "filters": lambda: self.random.choice((1, 3, 16, 17)),
             "units": lambda: self.random.choice((1, 3, 16, 17)),
             "groups": lambda: self.random.choice((1, 1, 1, 2, 3)),

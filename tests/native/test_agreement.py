@@ -83,7 +83,9 @@ def terms(network: Network, batch: int) -> int:
         shapes = network.input_shapes(node)
         geometry = node.layer.window(*shapes)
         taps = prod(geometry.kernel) if geometry else 1
-        if isinstance(node.layer, layers.Convolution | layers.Dense):
+        if isinstance(
+            node.layer, layers.Convolution | layers.TableConvolution | layers.LocallyConnected | layers.Dense
+        ):
             positions = batch * prod(network.shapes[node.name][1:])
             total += max(shapes[0][0] * taps, network.shapes[node.name][0] * taps, positions)
             if isinstance(node.layer, layers.Dense):

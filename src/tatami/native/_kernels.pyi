@@ -40,6 +40,17 @@ class Engine:
         groups: int,
         bias: bool,
     ) -> int: ...
+    def add_table_convolution(
+        self,
+        input: int,
+        table: Sequence[Sequence[int]],
+        kernel: Axes,
+        stride: Axes,
+        before: Axes,
+        after: Axes,
+        dilation: Axes,
+        bias: bool,
+    ) -> int: ...
     def add_dense(self, input: int, units: int, bias: bool) -> int: ...
     def add_max_pool(self, input: int, kernel: Axes, stride: Axes, before: Axes, after: Axes) -> int: ...
     def add_average_pool(

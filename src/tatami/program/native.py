@@ -84,6 +84,10 @@ def add_native_layer(
         dilation = axes(geometry.dilation, 1)
         settings = (kernel, stride, before, after, dilation, geometry.groups, layer.bias)
         return int(engine.add_convolution(inputs[0], geometry.filters, *settings))
+    if kind is layers.TableConvolution and isinstance(layer, layers.TableConvolution) and geometry:
+        table = [list(row) for row in layer.table]
+        dilation = axes(geometry.dilation, 1)
+        return int(engine.add_table_convolution(inputs[0], table, *window(geometry), dilation, layer.bias))
     if kind is layers.MaxPool and isinstance(layer, layers.MaxPool) and geometry:
         return int(engine.add_max_pool(inputs[0], *window(geometry))) if layer.ties == "first" else None
     if kind is layers.AveragePool and isinstance(layer, layers.AveragePool) and geometry:
@@ -127,7 +131,8 @@ def can_update(network: Network, optimizer: Optimizer) -> bool:
         return False
     if optimizer.l1 or optimizer.rates or optimizer.max_norm is not None or optimizer.average is not None:
         return False
-    known = (layers.Convolution, layers.Dense, layers.BatchNormalization, *DESCRIBED)
+    products = (layers.Convolution, layers.TableConvolution, layers.Dense)
+    known = (*products, layers.BatchNormalization, *DESCRIBED)
     foreign = [
         node.name
         for node in network.nodes

@@ -42,7 +42,7 @@ Convolution::Convolution(Plan& owner, const Fused& with)
 }
 
 std::string Convolution::describe() const {
-    std::string text = depthwise ? "depthwise convolution" : "convolution";
+    std::string text = depthwise ? "depthwise convolution" : settings.connections.empty() ? "convolution" : "table convolution";
     if (settings.bias) text += " + bias";
     text += describe_fused(plan.engine, fused);
     if (winograd) text += ", Winograd";

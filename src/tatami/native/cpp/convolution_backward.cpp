@@ -125,6 +125,7 @@ void Convolution::add_up(Index used_chunks) {
                 plan.kernels.add(plan.partial(chunk) + offset + begin, total + begin, count);
         });
     }
+    plan.engine.clear_unconnected(convolution);
 }
 
 void Convolution::find_phases(const Shape& from) {

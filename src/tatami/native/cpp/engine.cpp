@@ -385,7 +385,8 @@ void Engine::create_parameters() {
                 }
         }
         node_parameters_[i][0] = static_cast<int>(parameters_.size());
-        add_parameter(number, "weight", multiply_sizes({filters, rows}), padded, true);
+        const auto absent = std::count(node.connections.begin(), node.connections.end(), Index{-1});
+        add_parameter(number, "weight", multiply_sizes({filters, rows}) - absent * taps, padded, true);
         Parameter& weight = parameters_.back();
         weight.groups = groups;
         weight.group_filters = group_filters;
@@ -424,12 +425,15 @@ void Engine::for_each_element(const Parameter& p, Visit visit) const {
         for (Index k = 0; k < p.groups; ++k)
             for (Index t = 0; t < p.taps; ++t) visit(k * p.taps + t, t * round_up(p.groups, kernels_.lanes) + k);
     } else {
+        const auto& connections = nodes_[static_cast<std::size_t>(p.node)].connections;
         for (const Panel& panel : panels)
             for (Index k = 0; k < panel.columns; ++k)
-                for (Index c = 0; c < p.group_channels; ++c)
-                    for (Index t = 0; t < p.taps; ++t)
-                        visit(((panel.group * p.group_filters + panel.first + k) * p.group_channels + c) * p.taps + t,
-                              panel.weight + (t * p.group_channels + c) * panel.vectors * kernels_.lanes + k);
+                for (Index c = 0; c < p.group_channels; ++c) {
+                    Index pair = (panel.group * p.group_filters + panel.first + k) * p.group_channels + c;
+                    if (!connections.empty()) pair = connections[static_cast<std::size_t>(pair)];
+                    for (Index t = 0; t < p.taps && pair >= 0; ++t)
+                        visit(pair * p.taps + t, panel.weight + (t * p.group_channels + c) * panel.vectors * kernels_.lanes + k);
+                }
     }
 }
 

@@ -61,6 +61,7 @@ struct Node {
     Shape shape;
     WindowSettings window;
     Index groups = 1;
+    std::vector<Index> connections;  // of a wired convolution, filter × channel: which number its weights have, or -1
     bool bias = false;
     bool count_padding = false;
     bool normalise = true;
@@ -136,6 +137,8 @@ public:
     // Description. Each call returns the node's number; the first node is the input.
     int add_input(const Shape& shape);
     int add_convolution(int input, Index filters, const WindowSettings& window, Index groups, bool bias);
+    // Filter k sees the channels table[k] alone.
+    int add_table_convolution(int input, const std::vector<std::vector<Index>>& table, const WindowSettings& window, bool bias);
     int add_dense(int input, Index units, bool bias);
     int add_pool(int input, Kind kind, const WindowSettings& window, bool count_padding, float exponent, bool normalise,
                  bool global);
@@ -212,6 +215,9 @@ public:
 
     // Moves `count` floats of one parameter, from `first` on, by their gradients; see update.hpp.
     void update_piece(const Update& step, const Parameter& parameter, Index first, Index count) const;
+
+    // Sets the gradients of weights that a table leaves out to zero, so that nothing ever moves them.
+    void clear_unconnected(int node) const;
 
     std::mutex& lock() { return lock_; }
 

@@ -163,6 +163,38 @@ int Engine::add_padding_mask(int input, float value) {
     return append(node);
 }
 
+int Engine::add_table_convolution(int input, const std::vector<std::vector<Index>>& table, const WindowSettings& window,
+                                  bool bias) {
+    const Index channels = checked(input).shape.channels, filters = static_cast<Index>(table.size());
+    check_axis(filters, "filters");
+    std::vector<Index> connections(static_cast<std::size_t>(multiply_sizes({filters, channels})), -1);
+    Index number = 0;
+    for (Index k = 0; k < filters; ++k) {
+        require(!table[static_cast<std::size_t>(k)].empty(), "every filter must see a channel");
+        for (Index c : table[static_cast<std::size_t>(k)]) {
+            require(c >= 0 && c < channels, "the table names a channel that the input does not have");
+            Index& connection = connections[static_cast<std::size_t>(k * channels + c)];
+            require(connection < 0, "the table names a channel twice");
+            connection = number++;
+        }
+    }
+    const int node = add_convolution(input, filters, window, 1, bias);
+    nodes_.back().connections = std::move(connections);
+    return node;
+}
+
+void Engine::clear_unconnected(int node) const {
+    const auto& connections = nodes_[static_cast<std::size_t>(node)].connections;
+    if (connections.empty()) return;
+    const Parameter& p = parameters_[static_cast<std::size_t>(node_parameters_[static_cast<std::size_t>(node)][0])];
+    float* const gradient = values_[1].get() + p.offset;
+    for (const Panel& panel : panels_[static_cast<std::size_t>(node)])
+        for (Index k = 0; k < panel.columns; ++k)
+            for (Index c = 0; c < p.group_channels; ++c)
+                for (Index t = 0; t < p.taps && connections[static_cast<std::size_t>((panel.first + k) * p.group_channels + c)] < 0; ++t)
+                    gradient[panel.weight + (t * p.group_channels + c) * panel.vectors * kernels_.lanes + k] = 0.0f;
+}
+
 // A first and perhaps a second parameter, in the order that the user has them; false for layers of another kind.
 bool Engine::create_layer_parameters(int number) {
     const std::size_t at = static_cast<std::size_t>(number);

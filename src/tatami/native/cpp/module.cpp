@@ -221,6 +221,12 @@ NB_MODULE(_kernels, module) {
                  return e.add_convolution(input, filters, window_of(kernel, stride, before, after, dilation), groups, bias);
              },
              "input"_a, "filters"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a, "groups"_a, "bias"_a)
+        .def("add_table_convolution",
+             [](Engine& e, int input, const std::vector<std::vector<Index>>& table, const Size& kernel, const Size& stride,
+                const Size& before, const Size& after, const Size& dilation, bool bias) {
+                 return e.add_table_convolution(input, table, window_of(kernel, stride, before, after, dilation), bias);
+             },
+             "input"_a, "table"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a, "bias"_a)
         .def("add_dense", &Engine::add_dense, "input"_a, "units"_a, "bias"_a)
         .def("add_max_pool",
              [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after) {

@@ -85,7 +85,7 @@ bool sees_everything(const Engine& engine, int node) {
     const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
     const Shape& from = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape;
     const WindowSettings& w = convolution.window;
-    return convolution.kind == Kind::convolution && convolution.groups == 1 && w.kernel == from.size &&
+    return convolution.kind == Kind::convolution && convolution.groups == 1 && convolution.connections.empty() && w.kernel == from.size &&
            w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0};
 }
 
@@ -263,7 +263,7 @@ void Plan::decide_gradients() {
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         const Node& node = nodes[i];
         bool any = node.kind == Kind::convolution || node.kind == Kind::dense || node.kind == Kind::batch_norm ||
-                   (node.kind == Kind::interleave && node.bias) || node.kind == Kind::recurrent ||
+                   (node.kind == Kind::interleave && node.bias) ||
                    engine.learns(static_cast<int>(i)) || (node.kind == Kind::external && !node.parameter_sizes.empty());
         for (int input : node.inputs) any = any || needed_[static_cast<std::size_t>(input)];
         needed_[i] = needed_[i] || any;

@@ -64,8 +64,8 @@ public:
           lanes(owner.kernels.lanes) {}
 
     std::string describe() const override {
-        return std::string("convolution") + (settings.bias ? " + bias" : "") + describe_fused(plan.engine, fused) +
-               (factors == 3 ? ", bf16 × 3, tiles" : ", bf16, tiles");
+        return std::string(settings.connections.empty() ? "convolution" : "table convolution") +
+               (settings.bias ? " + bias" : "") + describe_fused(plan.engine, fused) + (factors == 3 ? ", bf16 × 3, tiles" : ", bf16, tiles");
     }
 
     void prepare() override {
@@ -191,6 +191,7 @@ public:
         const auto& panels = plan.panels(convolution);
         parallel_for(plan.running_threads(), static_cast<Index>(panels.size()), 1,
                      [&](Index i, int) { place_weight_gradient(panels[static_cast<std::size_t>(i)]); });
+        plan.engine.clear_unconnected(convolution);
     }
 
 private:
