@@ -67,6 +67,7 @@ public:
         features = row;
         before = reserve_before(curve);
         if (pairs) prepare_pairs();
+        if (plan.trains()) plan.need_scratch(block_rows * 2 * lanes);
         if (!plan.trains() || !wants_input_gradient) return;
         // Runs of dx without a gap: one per line, or a single one where no border separates the lines.
         const Tensor& dx = plan.gradient(input);
@@ -193,13 +194,14 @@ private:
     void gradients(const Tensor& dy, Index inputs) {
         const Index image_blocks = (plan.batch() + images - 1) / images;
         const Index tiles = static_cast<Index>(blocks.size() * plan.panels(dense).size());
-        parallel_for(plan.running_threads(), inputs + tiles + (bias ? 1 : 0), 1, [&](Index i, int) {
-            if (i < inputs)
-                input_gradient(dy, columns_of_dx[static_cast<std::size_t>(i / image_blocks)], i % image_blocks * images, images);
-            else if (i < inputs + tiles)
-                weight_gradient(dy, i - inputs);
-            else
-                bias_gradient(dy);
+        const Index both = inputs + tiles;
+        parallel_for(plan.running_threads(), both + (bias ? 1 : 0), 1, [&](Index i, int thread) {
+            if (i == both) return bias_gradient(dy);
+            // Evenly mixed, so that the threads' shares are alike.
+            const Index tile = i * tiles / both, next = (i + 1) * tiles / both;
+            if (tile < next) return weight_gradient(dy, tile, thread);
+            const Index piece = i - tile;
+            input_gradient(dy, columns_of_dx[static_cast<std::size_t>(piece / image_blocks)], piece % image_blocks * images, images);
         });
         if (plan.update()) plan.mark_updated(dense);
     }
@@ -298,12 +300,13 @@ private:
         });
     }
 
-    // One block of features × one panel of units, and their step.
-    void weight_gradient(const Tensor& dy, Index tile) {
+    // One block of features × one panel of units, and their step. The tiles stand panel by panel, as in the forward pass: the
+    // processor that moves a weight is the one that reads it next.
+    void weight_gradient(const Tensor& dy, Index tile, int thread) {
         const Tensor& x = plan.value(input);
         const auto& panels = plan.panels(dense);
-        const Block& block = blocks[static_cast<std::size_t>(tile) / panels.size()];
-        const Panel& panel = panels[static_cast<std::size_t>(tile) % panels.size()];
+        const Block& block = blocks[static_cast<std::size_t>(tile) % blocks.size()];
+        const Panel& panel = panels[static_cast<std::size_t>(tile) / blocks.size()];
         const Index width = panel.vectors * lanes, at = panel.weight + block.row * width;
         WeightGradient job{};
         job.input = (pairs ? plan.arena() + image_pairs : plan.image(x, 0, 0)) + block.offset;
@@ -315,16 +318,19 @@ private:
         job.rows = block.rows;
         job.vectors = panel.vectors;
         job.columns = static_cast<int>(panel.columns);
-        job.dweight = plan.weights(dense, 1, "weight") + at;
+        // Weights that move at once are all that needs their gradient: it stays in the first-level cache.
+        job.dweight = plan.update() ? plan.scratch(thread) : plan.weights(dense, 1, "weight") + at;
         (pairs ? plan.kernels.weight_gradient_of_pairs : plan.kernels.weight_gradient)(job);
-        if (plan.update()) plan.engine.update_piece(*plan.update(), plan.parameter(dense, 0), at, block.rows * width);
+        if (plan.update())
+            plan.engine.update_piece(*plan.update(), plan.parameter(dense, 0), at, block.rows * width, job.dweight);
     }
 
     void bias_gradient(const Tensor& dy) {
         plan.kernels.column_sums(plan.image(dy, 0, 0) + dy.origin, dy.image, 0, plan.batch(), 1, dy.stride,
                                  plan.weights(dense, 1, "bias"), false);
         const Parameter& parameter = plan.parameter(dense, 1);
-        if (plan.update()) plan.engine.update_piece(*plan.update(), parameter, 0, parameter.padded);
+        if (plan.update())
+            plan.engine.update_piece(*plan.update(), parameter, 0, parameter.padded, plan.weights(dense, 1, "bias"));
     }
 
     // Images n, n + 1, …, at most so many, × one panel of features.

@@ -489,12 +489,13 @@ Update Engine::next_update(double rate) {
     return step;
 }
 
-void Engine::update_piece(const Update& step, const Parameter& parameter, Index first, Index count) const {
+void Engine::update_piece(const Update& step, const Parameter& parameter, Index first, Index count,
+                          const float* gradient) const {
     const Index at = parameter.offset + first;
     Update own = step;
     own.decay = parameter.decays ? static_cast<float>(optimizer_.decay) : 0.0f;
     own.weight = values_[0].get() + at;
-    own.gradient = values_[1].get() + at;
+    own.gradient = gradient;
     own.first = values_[2] ? values_[2].get() + at : nullptr;
     own.second = values_[3] ? values_[3].get() + at : nullptr;
     own.count = count;
@@ -547,7 +548,8 @@ void Engine::update_parameters(const Update& step, const Plan* done) {
         pieces_of(parameters_, [&](const Parameter& p) { return done == nullptr || !done->is_updated(p.node); });
     parallel_for(threads_to_use(threads_), static_cast<Index>(pieces.size()), 1, [&](Index i, int) {
         const Piece& piece = pieces[static_cast<std::size_t>(i)];
-        update_piece(step, *piece.parameter, piece.first, piece.count);
+        update_piece(step, *piece.parameter, piece.first, piece.count,
+                     values_[1].get() + piece.parameter->offset + piece.first);
     });
     ++version_;
 }

@@ -214,7 +214,7 @@ public:
     std::vector<std::string> describe(Mode mode, Index batch);
 
     // Moves `count` floats of one parameter, from `first` on, by their gradients; see update.hpp.
-    void update_piece(const Update& step, const Parameter& parameter, Index first, Index count) const;
+    void update_piece(const Update& step, const Parameter& parameter, Index first, Index count, const float* gradient) const;
 
     // Sets the gradients of weights that a table leaves out to zero, so that nothing ever moves them.
     void clear_unconnected(int node) const;

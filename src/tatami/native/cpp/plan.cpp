@@ -156,6 +156,7 @@ void Plan::choose_tensors() {
                (node.kind == Kind::flatten && flatten_is_alias(engine, reader));
     });
     if (only_products) values_[0].stride = values_[0].channels;
+    values_[0].in_place = reads_input_in_place();
     for (std::size_t i = 0; i < count; ++i) {
         if (nodes[i].kind != Kind::convolution) continue;
         Tensor& tensor = values_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(nodes[i].inputs[0])])];
@@ -166,6 +167,19 @@ void Plan::choose_tensors() {
             tensor.after[axis] = std::max(tensor.after[axis], nodes[i].window.after[axis] + odd);
         }
     }
+}
+
+// Whether dense layers alone read the network's input, in the order in which the caller has it: features of an image side by
+// side, without borders or gaps. Copying it takes as long as a twentieth of a small network's step.
+bool Plan::reads_input_in_place() const {
+    const auto& nodes = engine.nodes();
+    const auto is_dense = [&](int node) { return nodes[static_cast<std::size_t>(node)].kind == Kind::dense; };
+    const std::vector<int> readers = consumers_of(engine, 0);
+    const Shape& shape = nodes[0].shape;
+    return mode != Mode::inspect && !engine.bf16() && (shape.channels == 1 || shape.count() == shape.channels) &&
+           !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](int reader) {
+               return is_dense(reader) || flatten_is_alias(engine, reader);
+           });
 }
 
 void Plan::build_operations() {
@@ -234,6 +248,7 @@ void Plan::build_operations() {
             if (inner >= 0) fused_into_[static_cast<std::size_t>(inner)] = fused.output;
     }
     for (const auto& operation : operations_) {
+        if (operation->node == 0 && values_[0].in_place) continue;
         const bool external = nodes[static_cast<std::size_t>(operation->node)].kind == Kind::external;
         if (operation->by_image()) {
             if (stages_.empty() || !stages_.back().by_image) stages_.push_back({});
@@ -314,6 +329,10 @@ void Plan::place_tensors() {
         value.per_thread = local && mode == Mode::predict;
         value.passing = local && by_example_;
         value.arrange();
+        if (value.in_place) {
+            value.image = nodes[i].shape.count();
+            continue;
+        }
         value.base = reserve(multiply_sizes({value.image, value.per_thread ? slots_ : std::max<Index>(capacity_, slots_)}));
         Tensor& gradient = gradients_[i];
         gradient.used = trains() && needed_[i];
@@ -391,7 +410,7 @@ void Plan::start(const float* x, Index batch, const RandomKey& key, bool trainin
 
 void Plan::forward(int first, int last) {
     if (first < 0 || last > stage_count()) throw DescriptionError("no such stage");
-    if (first == 0 && input_ == nullptr) throw DescriptionError("nothing was started");
+    if ((first == 0 || values_[0].in_place) && input_ == nullptr) throw DescriptionError("nothing was started");
     for (int s = first; s < last; ++s) {
         const Stage& stage = stages_[static_cast<std::size_t>(s)];
         if (!stage.by_image) {
@@ -430,6 +449,7 @@ void Plan::fetch_ahead(const Tensor& tensor, Index n) const {
 
 void Plan::backward(int first, int last) {
     if (first < 0 || last > stage_count()) throw DescriptionError("no such stage");
+    if (values_[0].in_place && input_ == nullptr) throw DescriptionError("nothing was started");
     for (int s = last - 1; s >= first; --s) {
         const Stage& stage = stages_[static_cast<std::size_t>(s)];
         if (!stage.by_image) {
@@ -525,11 +545,15 @@ Plan::ExampleLoss Plan::loss_of(Index n, const std::int64_t* labels, const float
         if (labels) {
             const Index right = labels[n * positions + p];
             float total = 0;
-            for (Index k = 0; k < y.channels; ++k) total += std::exp(z[k] - z[best]);
+            for (Index k = 0; k < y.channels; ++k) {
+                const float power = std::exp(z[k] - z[best]);
+                total += power;
+                if (dz) dz[k] = power;
+            }
             result.loss += std::log(static_cast<double>(total)) - static_cast<double>(z[right] - z[best]);
             if (dz)
                 for (Index k = 0; k < y.channels; ++k)
-                    dz[k] = (std::exp(z[k] - z[best]) / total - (k == right ? 1.0f : 0.0f)) * weight;
+                    dz[k] = (dz[k] / total - (k == right ? 1.0f : 0.0f)) * weight;
             result.correct += best == right;
         } else {
             Index wanted = 0;
@@ -558,6 +582,7 @@ LossResult Plan::total(const std::vector<ExampleLoss>& losses, float weight) {
 
 bool Plan::is_materialised(int node) const {
     const std::size_t tensor = static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)]);
+    if (values_[tensor].in_place && input_ == nullptr) return false;  // the caller's array is gone
     return materialised_[tensor] && !values_[tensor].per_thread && !(values_[tensor].passing && stepping_);
 }
 
@@ -582,8 +607,8 @@ void Plan::read_value(int node, float* to) const {
 }
 
 void Plan::write_value(int node, const float* from) {
-    if (!is_materialised(node)) throw DescriptionError("the value of this node is not kept");
     const Tensor& tensor = value(node);
+    if (!is_materialised(node) || tensor.in_place) throw DescriptionError("the value of this node is not kept");
     const Index count = engine.nodes()[static_cast<std::size_t>(node)].shape.count();
     for (Index n = 0; n < batch_; ++n) copy_to_pixels(from + n * count, tensor, image(tensor, n, 0));
 }

@@ -17,7 +17,8 @@ struct Tensor {
     bool per_thread = false;
     bool passing = false;  // nobody reads an image's numbers after its own pass, see Plan::step
     bool used = false;
-    Index base = 0;  // offset in the arena
+    bool in_place = false;  // the network's input, read where the caller has it
+    Index base = 0;         // offset in the arena
 
     void arrange();
     bool contiguous_lines() const { return before[2] + after[2] == 0 && stride == channels; }
@@ -90,6 +91,7 @@ public:
         return gradients_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(node)])];
     }
     float* image(const Tensor& tensor, Index n, int thread) const {
+        if (tensor.in_place) return const_cast<float*>(input_) + n * tensor.image;  // nothing writes to an input
         return arena_.get() + tensor.base + (tensor.per_thread || (tensor.passing && stepping_) ? thread : n) * tensor.image;
     }
     float* weights(int node, int which, const char* name) const;  // which: 0 values, 1 gradients
@@ -143,6 +145,7 @@ private:
     };
 
     void choose_tensors();
+    bool reads_input_in_place() const;
     void build_operations();
     bool passes_by_example() const;
     ExampleLoss loss_of(Index n, const std::int64_t* labels, const float* targets, float weight) const;

@@ -13,8 +13,9 @@ namespace {
 class Import : public Operation {
 public:
     explicit Import(Plan& owner) : Operation(owner, 0, 0) {}
-    std::string describe() const override { return "input"; }
+    std::string describe() const override { return plan.value(0).in_place ? "input, read in place" : "input"; }
     void forward(Index n, int thread) override {
+        if (plan.value(0).in_place) return;
         copy_to_pixels(plan.input() + n * node_of(plan, 0).shape.count(), plan.value(0), plan.image(plan.value(0), n, thread));
     }
 };

@@ -1,4 +1,6 @@
-// The thread pool: work is handed out in grains, first come first served; see threads.hpp for what may depend on that.
+// The thread pool: every thread has a share of the numbers, the same ones whenever as many are shared out, and takes them grain by
+// grain; then it helps the others with theirs. So an image's activations or a tile of weights are mostly met again by the
+// processor whose cache has them, and a thread that is held up keeps nobody waiting. See threads.hpp for what may depend on that.
 //
 // Workers spin for some microseconds after a job, because the next one of a training step comes at once, then yield, then
 // sleep. A forked child gets a pool of its own.
@@ -36,12 +38,18 @@ void relax() {
 #endif
 }
 
+// Alone in its cache lines: its owner counts in it undisturbed until others come to help.
+struct alignas(128) Share {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+};
+
 struct Job {
     Body body = nullptr;
     const void* context = nullptr;
-    std::int64_t count = 0, grain = 1;
+    std::int64_t grain = 1;
     int threads = 0;
-    std::atomic<std::int64_t> next{0};
+    Share shares[most_threads];
 };
 
 class Pool {
@@ -50,10 +58,13 @@ public:
         grow(threads - 1);
         job_.body = body;
         job_.context = context;
-        job_.count = count;
         job_.grain = grain;
         job_.threads = threads;
-        job_.next.store(0);
+        const std::int64_t grains = (count + grain - 1) / grain;
+        for (int share = 0; share < threads; ++share) {
+            job_.shares[share].next.store(grains * share / threads * grain, std::memory_order_relaxed);
+            job_.shares[share].end = std::min(count, grains * (share + 1) / threads * grain);
+        }
         open_.store(true);
         generation_.fetch_add(1);
         generation_.notify_all();
@@ -71,12 +82,14 @@ public:
 
 private:
     void work(int thread) {
-        const std::int64_t count = job_.count, grain = job_.grain;
-        while (true) {
-            const std::int64_t begin = job_.next.fetch_add(grain, std::memory_order_relaxed);
-            if (begin >= count) return;
-            const std::int64_t end = std::min(count, begin + grain);
-            for (std::int64_t i = begin; i < end; ++i) job_.body(job_.context, i, thread);
+        const std::int64_t grain = job_.grain;
+        for (int turn = 0; turn < job_.threads; ++turn) {
+            Share& share = job_.shares[(thread + turn) % job_.threads];
+            while (share.next.load(std::memory_order_relaxed) < share.end) {
+                const std::int64_t begin = share.next.fetch_add(grain, std::memory_order_relaxed);
+                const std::int64_t end = std::min(share.end, begin + grain);
+                for (std::int64_t i = begin; i < end; ++i) job_.body(job_.context, i, thread);
+            }
         }
     }
 

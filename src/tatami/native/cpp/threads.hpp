@@ -1,8 +1,8 @@
 // Work shared out over a few persistent threads.
 //
 // parallel_for(threads, count, grain, body) calls body(i, thread) once for every i below count; threads take `grain` numbers at
-// a time. Which thread takes which numbers is left to chance, so bodies must not depend on it: every number is a piece of
-// work of its own, and `thread` only chooses scratch memory.
+// a time. Which thread takes which numbers is in the end left to chance, so bodies must not depend on it: every number is a
+// piece of work of its own, and `thread` only chooses scratch memory.
 //
 // Why not an OpenMP loop: its threads wait for each other by spinning, and on a machine that others use as well (a laptop, a
 // shared server, a CI runner) the one that is waited for often does not run because the waiting ones occupy its processor; a
