@@ -46,7 +46,7 @@ std::string Convolution::describe() const {
     if (settings.bias) text += " + bias";
     text += describe_fused(plan.engine, fused);
     if (winograd) text += ", Winograd";
-    if (sparse || masked) text += ", sparse gradients";
+    if (sparse || chosen) text += ", sparse gradients";
     if (pairs || rounds) text += ", bf16";
     return text;
 }
@@ -90,8 +90,6 @@ void Convolution::list_window(const Tensor& x) {
                     segments.push_back({line + t * w.dilation[2] * x.step[2], channels});
         }
     taps = static_cast<Index>(tap_offsets.size());
-    for (const Segment& segment : segments)
-        for (Index i = 0; i < segment.length; ++i) float_offsets.push_back(segment.offset + i);
     for (Index t = 0; t < taps; ++t) tap_rows.push_back(t * whole_units(settings.shape.channels, lanes));
 }
 

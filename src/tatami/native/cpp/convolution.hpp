@@ -112,7 +112,8 @@ private:
     void pack_winners();
     void unpool(Index n, int thread, float* full);
     void winners_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
-    void masked_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
+    void prepare_chosen();
+    void chosen_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
     void add_up_winners(Index used_chunks, float* total);
     void winners_input_gradient(Index n, int thread);
     void spread_winners(Index n, int thread, float* bordered) const;
@@ -160,10 +161,11 @@ private:
 
     const Tensor* before = nullptr;      // what goes into the activation (of the winners), where its derivative looks at that
     const Tensor* full_value = nullptr;  // the convolution's own map: kept for the gradients of averages, else Winograd's
-    bool sparse = false, masked = false, sparse_input = false;  // gradients from the winners alone
+    bool sparse = false, chosen = false, sparse_input = false;  // gradients from the winners alone
     Index code_base = 0, code_image = 0;
     Tensor* full_gradient = nullptr;   // of the convolution itself, zero but for the winners
-    std::vector<Index> float_offsets;  // of every float of the window
+    ChosenWeightGradient chosen_job{};  // what does not change from image to image
+    std::vector<Index> quad_offsets;
     Index padded_run = 0, winner_weight = 0;
     Tensor window;  // dx with its border
     bool scatter = false;

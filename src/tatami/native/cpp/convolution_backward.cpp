@@ -93,16 +93,16 @@ void Convolution::backward(Index n, int thread, Index chunk, bool first_image) {
         through_activation(*curve, before, n, thread, plan.image(plan.gradient(node), n, thread));
     if (bf16 && !average) plan.kernels.round_floats(plan.image(plan.gradient(node), n, thread), plan.gradient(node).image);
     if (sparse) winners_weight_gradient(n, thread, chunk, !first_image);
-    if (masked) masked_weight_gradient(n, thread, chunk, !first_image);
+    if (chosen) chosen_weight_gradient(n, thread, chunk, !first_image);
     if (sparse_input) winners_input_gradient(n, thread);
-    if ((sparse || masked) && (sparse_input || !wants_input_gradient)) return;
+    if ((sparse || chosen) && (sparse_input || !wants_input_gradient)) return;
     if (average) {
         averages_gradient(n, thread, gradient);
         if (bf16) plan.kernels.round_floats(gradient, du.image);
     } else if (pool) {
         unpool(n, thread, gradient);
     }
-    if (!sparse && !masked) weight_gradient(n, thread, chunk, !first_image, du, gradient);
+    if (!sparse && !chosen) weight_gradient(n, thread, chunk, !first_image, du, gradient);
     if (wants_input_gradient && !sparse_input) input_gradient(n, thread, du, gradient);
 }
 

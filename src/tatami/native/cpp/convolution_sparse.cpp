@@ -17,11 +17,12 @@ void Convolution::prepare_pooling(const Tensor& x) {
     code_image = pixels * y.stride;
     if (!average) code_base = plan.reserve_codes(code_image);
     // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
-    masked = joined && !pairs && segments[0].length < lanes;
-    sparse = joined && !masked && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30);
+    chosen = joined && !pairs && segments[0].length < lanes;
+    sparse = joined && !chosen && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30);
     const bool signal = is_signal() && w.kernel[0] * w.kernel[1] == 1 && w.kernel[2] >= 2 && w.kernel[2] <= 9;
     sparse_input = !average && wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
                    w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1};
+    if (chosen) prepare_chosen();
     padded_run = whole_units(segments[0].length, pairs ? 2 * lanes : lanes);
     plan.need_scratch(settings.shape.channels * 2 * (pixels + 1) + 64);
     if (sparse_input) {
@@ -102,30 +103,46 @@ void Convolution::winners_weight_gradient(Index n, int thread, Index chunk, bool
     (pairs ? plan.kernels.sparse_weight_gradient_of_pairs : plan.kernels.sparse_weight_gradient)(job);
 }
 
-void Convolution::masked_weight_gradient(Index n, int thread, Index chunk, bool accumulate) {
+void Convolution::prepare_chosen() {
+    const WindowSettings& w = settings.window;
+    const Tensor& y = plan.value(node);
+    ChosenWeightGradient& job = chosen_job;
+    job.line_step = pair_rows() == 2 ? w.stride[1] : 0;
+    job.window_lines = (w.kernel[1] - 1) * w.dilation[1] + 1;
+    job.line_floats = (2 * y.size[2] - 2) * w.stride[2] * group_channels + segments[0].length;
+    constexpr Index floats = 16384;  // of quads: 64 KB
+    const Index lines = std::max<Index>(0, floats / (4 * job.line_floats) - job.window_lines);
+    job.rows_at_once = std::min(y.size[1], 1 + lines / std::max<Index>(1, 2 * job.line_step));
+    plan.need_scratch(multiply_sizes({(2 * job.rows_at_once - 2) * job.line_step + job.window_lines, 4, job.line_floats}));
+    for (Index row = 0; row < w.kernel[1]; ++row)
+        for (Index i = 0; i < segments[0].length; ++i)
+            quad_offsets.push_back(4 * (row * w.dilation[1] * job.line_floats + i));
+}
+
+void Convolution::chosen_weight_gradient(Index n, int thread, Index chunk, bool accumulate) {
     const Tensor& x = plan.value(input);
     const Tensor& y = plan.value(node);
     const Tensor& dy = plan.gradient(node);
-    MaskedWeightGradient job{};
+    ChosenWeightGradient job = chosen_job;
+    job.code = plan.codes(code_base, n, code_image);
     job.code_stride = y.stride;
+    job.dy = plan.image(dy, n, thread) + dy.origin;
     job.dy_stride = dy.step[2];
     job.dy_line = dy.step[1];
     job.pooled_height = y.size[1];
     job.pooled_width = y.size[2];
+    job.channels = settings.shape.channels;
     job.input = image_values(n, thread, thread) + first_tap;
     job.input_stride = settings.window.stride[2] * x.step[2];
-    job.input_line = settings.window.stride[1] * x.step[1];
-    job.tap_offsets = float_offsets.data();
-    job.taps = static_cast<Index>(float_offsets.size());
+    job.input_line = job.line_step * x.step[1];
+    job.line = x.step[1];
+    job.quad_offsets = quad_offsets.data();
+    job.taps = static_cast<Index>(quad_offsets.size());
+    job.quads = plan.scratch(thread);
+    job.dweight = plan.partial(chunk) + partial_weight;
+    job.dbias = settings.bias ? plan.partial(chunk) + partial_bias : nullptr;
     job.accumulate = accumulate;
-    for (const Panel& panel : plan_panels()) {
-        job.code = plan.codes(code_base, n, code_image) + panel.first;
-        job.dy = plan.image(dy, n, thread) + dy.origin + panel.first;
-        job.dweight = plan.partial(chunk) + partial_weight + panel.weight;
-        job.dbias = settings.bias ? plan.partial(chunk) + partial_bias + panel.first : nullptr;
-        job.vectors = panel.vectors;
-        plan.kernels.masked_weight_gradient(job);
-    }
+    plan.kernels.chosen_weight_gradient(job);
 }
 
 // Filters × rows × padded row, summed over the chunks, into the weights' own arrangement.

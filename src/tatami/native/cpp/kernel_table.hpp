@@ -162,20 +162,25 @@ struct SparseWeightGradient {
     Index* counts;           // channels
 };
 
-// The same for windows of few floats, one panel at a time; see sparse_gradient.hpp.
-struct MaskedWeightGradient {
-    const std::uint8_t* code;  // at the panel's first filter, like dy and dbias
+// The same for windows of few floats; see chosen_gradient.hpp.
+struct ChosenWeightGradient {
+    const std::uint8_t* code;
     Index code_stride;
     const float* dy;
     Index dy_stride, dy_line;
     Index pooled_height, pooled_width;
-    const float* input;
-    Index input_stride, input_line;
-    const Index* tap_offsets;  // of every float of the window
+    Index channels;  // filters
+    const float* input;              // at the first tap of output pixel (0, 0)
+    Index input_stride, input_line;  // floats between the windows of neighbouring output pixels and rows; no lower row: 0
+    Index line;                      // floats between two lines of the image
+    Index line_step, window_lines;   // lines from one window to the next below it, and lines that one pooled row sees
+    Index line_floats;               // of a line that windows see
+    Index rows_at_once;              // pooled rows whose quads are laid out at a time
+    const Index* quad_offsets;       // of every float of the window
     Index taps;
-    float* dweight;  // taps × (vectors · lanes)
-    float* dbias;    // vectors · lanes, or null
-    int vectors;
+    float* quads;    // scratch: ((2 · rows_at_once - 2) · line_step + window_lines) · 4 · line_floats
+    float* dweight;  // panel by panel: taps × (vectors · lanes)
+    float* dbias;    // or null
     bool accumulate;
 };
 
@@ -429,7 +434,7 @@ struct Kernels {
     void (*correlate_and_pool)(const PooledRow&);
     void (*unpool_pair)(const UnpoolPair&);
     void (*sparse_weight_gradient)(const SparseWeightGradient&);
-    void (*masked_weight_gradient)(const MaskedWeightGradient&);
+    void (*chosen_weight_gradient)(const ChosenWeightGradient&);
     void (*sparse_input_gradient)(const SparseInputGradient&);
     void (*sparse_signal_gradient)(const SignalInputGradient&);
     void (*scatter_gradient)(const ScatterGradient&);

@@ -2,6 +2,7 @@
 // that hands out the table; the compiler's target options decide the width in vector.hpp.
 #include "activated_pooling.hpp"
 #include "activations.hpp"
+#include "chosen_gradient.hpp"
 #include "correlate.hpp"
 #include "depthwise.hpp"
 #include "elementwise.hpp"
@@ -28,7 +29,7 @@ const Kernels* TATAMI_KERNELS() {
         TATAMI_NAME,      lanes,      tile_pixels,           correlate<Floats>, weight_gradient<Floats>, depthwise,
         depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
-        lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, masked_weight_gradient, sparse_input_gradient,
+        lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, chosen_weight_gradient, sparse_input_gradient,
         sparse_signal_gradient,
         scatter_gradient, winograd, winograd_weight,
         activate,         activate_gradient, curve, curve_gradient, curve_pixels, activate_pair, activate_pair_gradient,

@@ -9,8 +9,7 @@
 //     window(row, :) += g · input(offset + row, :)
 // Rows of a window are contiguous, taps and channels together. Result: filters × rows × padded row, transposed afterwards.
 //
-// Windows of few floats (a grey image has 9 or 25) would fill vectors of the input badly. There the vector runs over filters,
-// and each of the four positions multiplies dy masked by its code: all four products are made, but dy is never spread out.
+// Windows of few floats would fill vectors of the input badly: chosen_gradient.hpp.
 //
 // Input gradient of a 3×3 window. For each pooled value the filters that won are the bits of a mask, one mask for each of
 // the four positions. The union of the four windows is 4×4 pixels: with one vector of input channels it fits into 16
@@ -23,7 +22,6 @@
 namespace {
 
 using tatami::Index;
-using tatami::MaskedWeightGradient;
 using tatami::SparseInputGradient;
 using tatami::SparseWeightGradient;
 
@@ -142,81 +140,6 @@ void sparse_weight_gradient(const SparseWeightGradient& job) {
     for (Index at = 0; at < job.padded_run; at += window_vectors * lanes) {
         const Index left = (job.padded_run - at) / lanes;
         walk_part(job, at, left < window_vectors ? left : window_vectors, slice);
-    }
-}
-
-template <int taps, int vectors, bool with_bias>
-void masked_tile(const MaskedWeightGradient& job, Index first_tap) {
-    Vector sum[taps][vectors], bias[vectors];
-    for (int v = 0; v < vectors; ++v) bias[v] = with_bias && job.accumulate ? load(job.dbias + v * lanes) : zero();
-    float* const to = job.dweight + first_tap * vectors * lanes;
-#pragma GCC unroll 9
-    for (int t = 0; t < taps; ++t)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; ++v) sum[t][v] = job.accumulate ? load(to + (t * vectors + v) * lanes) : zero();
-    const Index* const offsets = job.tap_offsets + first_tap;
-    const Index delta[4] = {0, job.input_stride, job.input_line, job.input_line + job.input_stride};
-    for (Index h = 0; h < job.pooled_height; ++h)
-        for (Index w = 0; w < job.pooled_width; ++w) {
-            const std::uint8_t* const code = job.code + (h * job.pooled_width + w) * job.code_stride;
-            const float* const dy = job.dy + h * job.dy_line + w * job.dy_stride;
-            Vector given[vectors];
-            Integers codes[vectors];
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; ++v) {
-                given[v] = load(dy + v * lanes);
-                codes[v] = load_bytes(code + v * lanes);
-                if constexpr (with_bias) bias[v] += codes[v] < Integers{} + inactive ? given[v] : zero();
-            }
-            const float* const corner = job.input + 2 * h * job.input_line + 2 * w * job.input_stride;
-            for (int position = 0; position < 4; ++position) {
-                const float* const x = corner + delta[position];
-                Vector d[vectors];
-#pragma GCC unroll 2
-                for (int v = 0; v < vectors; ++v) d[v] = codes[v] == Integers{} + position ? given[v] : zero();
-#pragma GCC unroll 9
-                for (int t = 0; t < taps; ++t)
-#pragma GCC unroll 2
-                    for (int v = 0; v < vectors; ++v) sum[t][v] = multiply_add(broadcast(x[offsets[t]]), d[v], sum[t][v]);
-            }
-        }
-#pragma GCC unroll 9
-    for (int t = 0; t < taps; ++t)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; ++v) store(to + (t * vectors + v) * lanes, sum[t][v]);
-    for (int v = 0; v < vectors; ++v)
-        if constexpr (with_bias) store(job.dbias + v * lanes, bias[v]);
-}
-
-// The first tile sums the bias's gradient, too.
-template <int taps>
-void masked_taps(const MaskedWeightGradient& job, Index first_tap) {
-    const bool with_bias = job.dbias != nullptr && first_tap == 0;
-    if (job.vectors == 2)
-        with_bias ? masked_tile<taps, 2, true>(job, first_tap) : masked_tile<taps, 2, false>(job, first_tap);
-    else
-        with_bias ? masked_tile<taps, 1, true>(job, first_tap) : masked_tile<taps, 1, false>(job, first_tap);
-}
-
-void masked_weight_gradient(const MaskedWeightGradient& job) {
-    constexpr Index most = registers == 32 ? 9 : 4;
-    for (Index t = 0; t < job.taps;) {
-        const Index left = job.taps - t, count = left < most ? left : most;
-        switch (count) {
-            case 1: masked_taps<1>(job, t); break;
-            case 2: masked_taps<2>(job, t); break;
-            case 3: masked_taps<3>(job, t); break;
-            case 4: masked_taps<4>(job, t); break;
-#if defined(__AVX512F__) || defined(__ARM_NEON)
-            case 5: masked_taps<5>(job, t); break;
-            case 6: masked_taps<6>(job, t); break;
-            case 7: masked_taps<7>(job, t); break;
-            case 8: masked_taps<8>(job, t); break;
-            case 9: masked_taps<9>(job, t); break;
-#endif
-            default: break;
-        }
-        t += count;
     }
 }
 
