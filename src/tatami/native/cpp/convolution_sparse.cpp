@@ -17,7 +17,8 @@ void Convolution::prepare_pooling(const Tensor& x) {
     code_image = pixels * y.stride;
     if (!average) code_base = plan.reserve_codes(code_image);
     // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
-    chosen = joined && !pairs && segments[0].length < lanes;
+    const Index floats = group_channels * taps;  // of a window
+    chosen = joined && !pairs && (segments[0].length < lanes || floats <= 4 * lanes);
     sparse = joined && !chosen && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30);
     const bool signal = is_signal() && w.kernel[0] * w.kernel[1] == 1 && w.kernel[2] >= 2 && w.kernel[2] <= 9;
     sparse_input = !average && wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
