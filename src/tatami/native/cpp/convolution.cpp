@@ -25,7 +25,7 @@ Convolution::Convolution(Plan& owner, const Fused& with)
       relu(is_relu(curve) && !average),
       depthwise(is_depthwise(owner.engine, convolution)),
       pairs(uses_pairs(owner.engine, convolution)),
-      rounds(owner.engine.bf16() && !pairs),
+      rounds(rounds_operands(owner.engine, convolution)),
       lanes(owner.kernels.lanes) {
     const Shape& from = owner.engine.nodes()[static_cast<std::size_t>(input)].shape;
     group_channels = from.channels / settings.groups;
@@ -46,6 +46,7 @@ std::string Convolution::describe() const {
     if (settings.bias) text += " + bias";
     text += describe_fused(plan.engine, fused);
     if (winograd) text += ", Winograd";
+    if (winograd_pairs) text += ", Winograd of pairs";
     if (sparse || chosen) text += ", sparse gradients";
     if (pairs || rounds) text += ", bf16";
     return text;
@@ -55,6 +56,8 @@ void Convolution::prepare() {
     const Tensor& x = plan.value(input);
     list_window(x);
     winograd = winograd && x.stride % lanes == 0 && !(pool && pair_rows() == 1);
+    winograd_pairs = winograd && pairs && (relu || (curve == nullptr && !pool));
+    winograd = winograd && !pairs;
     if (winograd) {
         winograd_weight = plan.reserve(16 * whole_units(settings.shape.channels, lanes) * group_channels);
         plan.need_scratch(winograd_scratch(x.stride));
@@ -112,7 +115,6 @@ Index Convolution::parts(Index wanted) const {
     constexpr Index worthwhile = 200000;  // multiplications: a thread needs microseconds to join in
     const Index work = settings.shape.count() * group_channels * taps;
     const Index rows = plan.value(node).size[1];
-    if (sparse && pairs) return 1;  // threads would write the same copy of the image
     return settings.shape.size[0] == 1 && work >= worthwhile ? std::min(wanted, rows) : 1;
 }
 
@@ -136,6 +138,10 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
             end = part + 1 == parts ? y.size[1] : whole_units(end, 2);
         }
         if (begin < end) forward_winograd(from, to, n, thread, begin, end);
+        return;
+    }
+    if (winograd_pairs) {
+        forward_winograd_pairs(from, to, n, thread, begin, end);
         return;
     }
     const Operand source = pairs ? channel_pairs(n, slot, thread) : Operand{from, &x, segments, plan.kernels.correlate};

@@ -128,8 +128,15 @@ private:
     void pack_weight_pairs();
     void pack_transposed_pairs();
     void narrow_image(const Tensor& from, const float* image, const Tensor& to, float* words, Index channels) const;
+    const float* pack_channel_pairs(Index n, int slot, int thread);
     Operand channel_pairs(Index n, int slot, int thread);
     const float* pack_filter_pairs(Index n, int thread, const Tensor& du, const float* gradient);
+    Index winograd_pairs_tiles(Index pixel) const;
+    Index winograd_pairs_scratch(Index pixel) const {
+        return winograd_pairs_tiles(pixel) * 16 * (pixel / 2 + 2 * lanes);
+    }
+    void forward_winograd_pairs(const float* from, float* to, Index n, int thread, Index begin, Index end) const;
+    void winograd_pairs_input_gradient(const Tensor& du, const float* dy, float* to, int thread) const;
     void pack_pixel_pairs(Index n, int thread, const Tensor& du, const float* gradient);
     void put_in_order(float* sums, Index rows) const;
     Index packed_group() const { return taps * channel_words * whole_units(group_filters, lanes); }
@@ -147,7 +154,7 @@ private:
     const bool pool, average;                                // 2×2 maxima, or averages
     const bool relu;                                         // the kernels apply it to what they hold in registers
     const bool depthwise;
-    const bool pairs, rounds;  // bf16: operands in pairs, or rounded floats where channels are few
+    const bool pairs, rounds;  // bf16: operands in pairs, or rounded floats where no instruction multiplies pairs
     const int lanes;
     Index group_channels = 0, group_filters = 0, taps = 0, first_tap = 0;
     std::vector<Segment> segments;
@@ -156,6 +163,7 @@ private:
     std::vector<Phase> phases;
     Index partial_weight = 0, partial_bias = 0;
     bool winograd = false, winograd_input = false;
+    bool winograd_pairs = false, winograd_pairs_input = false;
     Index winograd_weight = 0, winograd_input_weight = 0;
     Index folded_weight = 0, folded_bias = 0;
 
@@ -166,7 +174,7 @@ private:
     Tensor* full_gradient = nullptr;   // of the convolution itself, zero but for the winners
     ChosenWeightGradient chosen_job{};  // what does not change from image to image
     std::vector<Index> quad_offsets;
-    Index padded_run = 0, winner_weight = 0;
+    Index padded_run = 0, winner_weight = 0, winner_pairs = 0;
     Tensor window;  // dx with its border
     bool scatter = false;
     Index scatter_weight = 0;

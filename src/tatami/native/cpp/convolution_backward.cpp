@@ -285,6 +285,10 @@ void Convolution::input_gradient(Index n, int thread, const Tensor& du, const fl
         scatter_gradient(n, thread, du, dy);
         return;
     }
+    if (winograd_pairs_input) {
+        winograd_pairs_input_gradient(du, dy, to, thread);
+        return;
+    }
     if (winograd_input) {
         winograd_input_gradient(du, dy, to, thread);
         return;

@@ -17,7 +17,7 @@ void Convolution::prepare_pairs() {
     const Tensor& x = plan.value(input);
     const WindowSettings& w = settings.window;
     channel_words = (group_channels + 1) / 2;
-    image_pairs = &plan.reserve_tensor(in_words(x, settings.groups * channel_words), !sparse);
+    image_pairs = &plan.reserve_tensor(in_words(x, settings.groups * channel_words), true);
     for (int axis = 0; axis < 3; ++axis) first_pair += (x.before[axis] - w.before[axis]) * image_pairs->step[axis];
     for (Index d = 0; d < w.kernel[0]; ++d)
         for (Index h = 0; h < w.kernel[1]; ++h) {
@@ -29,7 +29,12 @@ void Convolution::prepare_pairs() {
                     pair_segments.push_back({line + t * w.dilation[2] * image_pairs->step[2], channel_words});
         }
     for (const Segment& segment : pair_segments) number_segments.push_back({2 * segment.offset, 2 * segment.length});
-    pair_weight = plan.reserve(settings.groups * packed_group());
+    if (!winograd_pairs) {
+        pair_weight = plan.reserve(settings.groups * packed_group());
+        return;
+    }
+    winograd_weight = plan.reserve(16 * channel_words * whole_units(settings.shape.channels, lanes));
+    plan.need_scratch(winograd_pairs_scratch(x.stride));
 }
 
 void Convolution::prepare_gradient_pairs() {
@@ -44,6 +49,12 @@ void Convolution::prepare_gradient_pairs() {
     }
     if (!wants_input_gradient || sparse_input) return;
     filter_words = (group_filters + 1) / 2;
+    winograd_pairs_input = winograd_pairs && group_filters % 2 == 0;
+    if (winograd_pairs_input) {
+        winograd_input_weight = plan.reserve(16 * filter_words * whole_units(group_channels, lanes));
+        plan.need_scratch(winograd_pairs_scratch(du.stride));
+        return;
+    }
     filter_pairs = &plan.reserve_tensor(in_words(du, settings.groups * filter_words), true);
     for (Phase& phase : phases) {
         for (const auto& tap : phase.taps)
@@ -57,6 +68,12 @@ void Convolution::prepare_gradient_pairs() {
 void Convolution::pack_weight_pairs() {
     const float* const weight = plan.weights(convolution, 0, "weight");
     for (const Panel& panel : plan_panels()) {
+        if (winograd_pairs) {
+            plan.kernels.winograd_weight_of_pairs(weight + panel.weight,
+                                                  plan.arena() + winograd_weight + panel.first * 16 * channel_words,
+                                                  group_channels, panel.vectors, false);
+            continue;
+        }
         const Index width = panel.vectors * lanes;
         for (Index t = 0; t < taps; ++t)
             plan.kernels.pack_row_pairs(weight + panel.weight + t * group_channels * width, width, group_channels,
@@ -66,11 +83,27 @@ void Convolution::pack_weight_pairs() {
     }
 }
 
-// After pack_transposed: the same weights in pairs of filters, or only rounded.
+// After pack_transposed: the same weights in pairs of filters; those of signals are only rounded.
 void Convolution::pack_transposed_pairs() {
     if (!plan.trains() || !wants_input_gradient) return;
+    if (sparse_input && is_signal()) {
+        plan.kernels.round_floats(plan.arena() + winner_weight, settings.shape.channels * taps * window.stride);
+        return;
+    }
     if (sparse_input) {
-        plan.kernels.round_floats(plan.arena() + winner_weight, settings.shape.channels * 9 * window.stride);
+        const Index filter = 9 * lanes, both = (settings.shape.channels + 1) / 2;  // floats of a filter for one vector; pairs
+        for (Index vector = 0; vector < window.stride / lanes; ++vector)
+            plan.kernels.pack_row_pairs(plan.arena() + winner_weight + vector * settings.shape.channels * filter, filter,
+                                        settings.shape.channels,
+                                        plan.arena() + winner_pairs + vector * both * filter, filter,
+                                        filter);
+        return;
+    }
+    if (winograd_pairs_input) {
+        for (Index first = 0; first < group_channels; first += 2 * lanes)
+            plan.kernels.winograd_weight_of_pairs(plan.arena() + phases[0].weight + first * 9 * group_filters,
+                                                  plan.arena() + winograd_input_weight + first * 16 * filter_words,
+                                                  group_filters, group_channels - first > lanes ? 2 : 1, true);
         return;
     }
     for (const Phase& phase : phases)
@@ -114,10 +147,15 @@ void Convolution::narrow_image(const Tensor& from, const float* image, const Ten
         }
 }
 
-Convolution::Operand Convolution::channel_pairs(Index n, int slot, int thread) {
+const float* Convolution::pack_channel_pairs(Index n, int slot, int thread) {
     float* const words = plan.image(*image_pairs, n, thread);
     const Tensor& x = plan.value(input);
     narrow_image(x, plan.image(x, n, slot), *image_pairs, words, group_channels);
+    return words;
+}
+
+Convolution::Operand Convolution::channel_pairs(Index n, int slot, int thread) {
+    const float* const words = pack_channel_pairs(n, slot, thread);
     return {words + first_pair, image_pairs, pair_segments, plan.kernels.correlate_pairs};
 }
 
@@ -140,6 +178,71 @@ void Convolution::pack_pixel_pairs(Index n, int thread, const Tensor& du, const 
                                         plan.image(*pixel_pairs, n, thread) + d * pixel_pairs->step[0] +
                                             h * pixel_pairs->step[1],
                                         du.stride, du.stride);
+}
+
+// Tiles whose patches and products fit the second-level cache.
+Index Convolution::winograd_pairs_tiles(Index pixel) const {
+    constexpr Index words = 65536;
+    return std::max<Index>(14, words / (16 * (pixel / 2 + 2 * lanes)));
+}
+
+// Rows of the output, pooled ones with pooling, from `begin` to `end`; without pooling shares are whole tiles of two rows.
+void Convolution::forward_winograd_pairs(const float* from, float* to, Index n, int thread, Index begin, Index end) const {
+    const Tensor& x = plan.value(input);
+    const Tensor& y = plan.value(node);
+    const Size& size = settings.shape.size;
+    const Index last = y.size[1];
+    if (!pool) {
+        begin = whole_units(begin, 2);
+        end = std::min(whole_units(end, 2), last);
+    }
+    if (begin >= end) return;
+    const Index rows = pool ? 2 : 1;
+    WinogradPairs job{};
+    job.input = from + begin * rows * x.step[1];
+    job.line = x.step[1];
+    job.pixel = x.step[2];
+    job.words = channel_words;
+    job.height = end == last ? size[1] - begin * rows : (end - begin) * rows;
+    job.width = size[2];
+    job.weight = plan.arena() + winograd_weight;
+    job.panels = (group_filters + 2 * lanes - 1) / (2 * lanes);
+    job.last_vectors = group_filters - (job.panels - 1) * 2 * lanes > lanes ? 2 : 1;
+    job.bias = bias_values();
+    job.output = to + begin * y.step[1];
+    job.output_line = y.step[1];
+    job.output_pixel = y.step[2];
+    job.relu = relu;
+    job.pool = pool;
+    job.code = pool && plan.trains() ? plan.codes(code_base, n, code_image) + begin * y.size[2] * y.stride : nullptr;
+    job.code_stride = y.stride;
+    job.code_line = y.size[2] * y.stride;
+    job.scratch = plan.scratch(thread);
+    job.tiles = winograd_pairs_tiles(x.stride);
+    plan.kernels.winograd_of_pairs(job);
+}
+
+// The same convolution of dy, with the taps turned by 180 degrees.
+void Convolution::winograd_pairs_input_gradient(const Tensor& du, const float* dy, float* to, int thread) const {
+    const Tensor& dx = plan.gradient(input);
+    const WindowSettings& w = settings.window;
+    WinogradPairs job{};
+    job.input = dy + (w.before[1] - 2) * du.step[1] + (w.before[2] - 2) * du.step[2];
+    job.line = du.step[1];
+    job.pixel = du.step[2];
+    job.words = filter_words;
+    job.height = dx.size[1];
+    job.width = dx.size[2];
+    job.weight = plan.arena() + winograd_input_weight;
+    job.panels = (group_channels + 2 * lanes - 1) / (2 * lanes);
+    job.last_vectors = group_channels - (job.panels - 1) * 2 * lanes > lanes ? 2 : 1;
+    job.output = to;
+    job.output_line = dx.step[1];
+    job.output_pixel = dx.step[2];
+    job.accumulate = accumulate_input;
+    job.scratch = plan.scratch(thread);
+    job.tiles = winograd_pairs_tiles(du.stride);
+    plan.kernels.winograd_of_pairs(job);
 }
 
 // Rows of the sparse weight gradient as interleaving left them.

@@ -33,6 +33,7 @@ void Convolution::prepare_pooling(const Tensor& x) {
         window.arrange();
         plan.need_scratch(window.image + 64);
         winner_weight = plan.reserve(settings.shape.channels * taps * window.stride);
+        if (pairs && !is_signal()) winner_pairs = plan.reserve((settings.shape.channels + 1) / 2 * 9 * window.stride);
     }
     Tensor full;
     full.channels = settings.shape.channels;
@@ -89,7 +90,7 @@ void Convolution::winners_weight_gradient(Index n, int thread, Index chunk, bool
     job.pooled_width = y.size[2];
     job.channels = settings.shape.channels;
     const Tensor& from = pairs ? *image_pairs : x;  // bf16 numbers are half a word
-    job.input = pairs ? plan.image(from, n, thread) + first_pair : image_values(n, thread, thread) + first_tap;
+    job.input = pairs ? pack_channel_pairs(n, thread, thread) + first_pair : image_values(n, thread, thread) + first_tap;
     job.input_stride = settings.window.stride[2] * from.step[2] * (pairs ? 2 : 1);
     job.input_line = settings.window.stride[1] * from.step[1] * (pairs ? 2 : 1);
     job.segments = pairs ? number_segments.data() : segments.data();
@@ -192,12 +193,12 @@ void Convolution::spread_winners(Index n, int thread, float* bordered) const {
     job.pooled_height = dy.size[1];
     job.pooled_width = dy.size[2];
     job.channels = settings.shape.channels;
-    job.weight = plan.arena() + winner_weight;
+    job.weight = plan.arena() + (pairs ? winner_pairs : winner_weight);
     job.input_vectors = window.stride / lanes;
     job.window = bordered;
     job.pixel = window.step[2];
     job.line = window.step[1];
-    plan.kernels.sparse_input_gradient(job);
+    (pairs ? plan.kernels.sparse_input_gradient_of_pairs : plan.kernels.sparse_input_gradient)(job);
 }
 
 void Convolution::spread_signal(Index n, int thread, float* bordered) const {

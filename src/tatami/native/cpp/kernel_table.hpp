@@ -248,6 +248,27 @@ struct Winograd {
     Index tiles;  // at most so many at a time: scratch holds tiles · 16 · (pixel + 2 · lanes) floats
 };
 
+// The same in pairs of bf16; see winograd_pairs.hpp.
+struct WinogradPairs {
+    const float* input;  // at the first tap of output pixel (0, 0)
+    Index line, pixel;   // floats; a pixel is a whole number of vectors
+    Index words;         // pairs of input channels
+    Index height, width;  // of the output
+    const float* weight;  // transformed, panel by panel: 16 × words × panel
+    Index panels;         // of 2 vectors, the last one of
+    int last_vectors;
+    const float* bias;  // or null
+    float* output;
+    Index output_line, output_pixel;
+    bool relu;
+    bool accumulate;
+    bool pool;           // write 2×2 maxima instead of pixels
+    std::uint8_t* code;  // with pool: which won, pooled pixels × code_stride, or null
+    Index code_line, code_stride;
+    float* scratch;
+    Index tiles;  // at most so many at a time: scratch holds tiles · 16 · (pixel / 2 + 2 · lanes) words
+};
+
 // One line of pixels of a normalisation channel by channel; see normalization.hpp.
 struct NormalizedLine {
     const float* x;
@@ -409,6 +430,7 @@ struct Kernels {
     const char* name;
     int lanes;
     int tile_pixels;
+    bool dots;  // one instruction multiplies pairs of bf16
     void (*correlate)(const CorrelateRow&);
     void (*weight_gradient)(const WeightGradient&);
     void (*depthwise)(const DepthwiseRow&);
@@ -441,6 +463,10 @@ struct Kernels {
     void (*winograd)(const Winograd&);
     // One panel's weights, (tap, input channel) × panel, transformed; reversed: the taps from the last to the first.
     void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
+    void (*winograd_of_pairs)(const WinogradPairs&);
+    // The same for an even number of input channels, two of them in a word.
+    void (*winograd_weight_of_pairs)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
+    void (*sparse_input_gradient_of_pairs)(const SparseInputGradient&);  // filters in pairs; see sparse_input_pairs.hpp
     void (*activate)(Activation, const float* x, float* y, Index count);
     // dx (+)= f'(y) · dy
     void (*activate_gradient)(Activation, const float* y, const float* dy, float* dx, Index count, bool accumulate);

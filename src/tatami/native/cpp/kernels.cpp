@@ -16,22 +16,25 @@
 #include "recurrent.hpp"
 #include "scatter_gradient.hpp"
 #include "sparse_gradient.hpp"
+#include "sparse_input_pairs.hpp"
 #include "sparse_pairs.hpp"
 #include "sparse_signal.hpp"
 #include "update.hpp"
 #include "weight_gradient.hpp"
 #include "winograd.hpp"
+#include "winograd_pairs.hpp"
 
 namespace tatami {
 
 const Kernels* TATAMI_KERNELS() {
     static constexpr Kernels kernels = {
-        TATAMI_NAME,      lanes,      tile_pixels,           correlate<Floats>, weight_gradient<Floats>, depthwise,
+        TATAMI_NAME,      lanes,      tile_pixels, has_dots, correlate<Floats>, weight_gradient<Floats>, depthwise,
         depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, chosen_weight_gradient, sparse_input_gradient,
         sparse_signal_gradient,
         scatter_gradient, winograd, winograd_weight,
+        winograd_of_pairs, winograd_weight_of_pairs, sparse_input_gradient_of_pairs,
         activate,         activate_gradient, curve, curve_gradient, curve_pixels, activate_pair, activate_pair_gradient,
         add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
         recurrent_step, recurrent_gradient,

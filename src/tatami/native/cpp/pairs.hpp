@@ -14,7 +14,8 @@
 //                    to the right, every word of dy two pixels
 //
 // Where there is no such instruction (anything but AVX512_BF16) both halves are widened, which is a shift, and multiplied as
-// floats: the rounding of the operands is the same, the sum differs in its last bits.
+// floats: the rounding of the operands is the same, the sum differs in its last bits. Convolutions then multiply rounded
+// floats from the start. Convolutions with few channels are computed in floats everywhere: that takes no longer.
 #pragma once
 
 #include "kernel_table.hpp"
@@ -73,6 +74,12 @@ TATAMI_INLINE Halves round_to_halves(Vector x) {
 }
 
 TATAMI_INLINE PairVector make_pairs(Vector low, Vector high) { return round_to_upper(low) >> 16 | round_to_upper(high); }
+
+#if defined(__AVX512BF16__)
+constexpr bool has_dots = true;
+#else
+constexpr bool has_dots = false;
+#endif
 
 TATAMI_INLINE Vector dot_pairs(PairVector x, PairVector w, Vector sum) {
 #if defined(__AVX512BF16__)

@@ -95,25 +95,36 @@ bool uses_tiles(const Engine& engine, int node) {
            (kind == Kind::dense || (kind == Kind::convolution && !is_depthwise(engine, node)));
 }
 
-bool uses_pairs(const Engine& engine, int node) {
-    const Node& product = engine.nodes()[static_cast<std::size_t>(node)];
-    if (!engine.bf16() || uses_tiles(engine, node)) return false;
-    if (product.kind == Kind::dense || sees_everything(engine, node)) return true;
-    constexpr Index enough = 8;  // with fewer channels preparing the pairs costs more than they save
-    return product.kind == Kind::convolution &&
-           engine.nodes()[static_cast<std::size_t>(product.inputs[0])].shape.channels / product.groups >= enough;
+namespace {
+
+// Does bf16 concern a convolution that has no tiles? With fewer channels preparing the operands costs more than it saves.
+bool is_wide(const Engine& engine, int node) {
+    constexpr Index enough = 8;
+    const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
+    return convolution.kind == Kind::convolution && engine.bf16() && !uses_tiles(engine, node) &&
+           engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape.channels / convolution.groups >= enough;
 }
+
+}  // namespace
+
+bool uses_pairs(const Engine& engine, int node) {
+    if (engine.nodes()[static_cast<std::size_t>(node)].kind == Kind::dense || sees_everything(engine, node))
+        return engine.bf16() && !uses_tiles(engine, node);
+    return is_wide(engine, node) && engine.kernels().dots;
+}
+
+bool rounds_operands(const Engine& engine, int node) { return is_wide(engine, node) && !uses_pairs(engine, node); }
 
 bool winograd_fits(const Engine& engine, int node) {
     const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
     if (convolution.kind != Kind::convolution || convolution.groups != 1) return false;
     const WindowSettings& w = convolution.window;
-    if (sees_everything(engine, node) || uses_pairs(engine, node) || uses_tiles(engine, node)) return false;
+    if (sees_everything(engine, node) || uses_tiles(engine, node)) return false;
     const Index channels = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape.channels;
     constexpr Index enough = 16;  // with fewer the transforms cost more than they save
     return w.kernel == Size{1, 3, 3} && w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1} &&
            w.before[0] + w.after[0] == 0 && convolution.shape.size[0] == 1 && channels >= enough &&
-           convolution.shape.channels >= enough;
+           convolution.shape.channels >= enough && !(uses_pairs(engine, node) && channels % 2 != 0);
 }
 
 void Plan::Free::operator()(float* memory) const { free_floats(memory); }

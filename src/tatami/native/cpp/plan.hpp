@@ -29,7 +29,8 @@ Shape dense_source(const Engine& engine, int node);
 bool is_depthwise(const Engine& engine, int node);
 bool sees_everything(const Engine& engine, int node);  // a convolution with one window: a dense layer in disguise
 bool winograd_fits(const Engine& engine, int node);  // a 3×3 convolution with stride 1 and enough channels
-bool uses_pairs(const Engine& engine, int node);     // runs on pairs of bf16 when the engine rounds to bf16
+bool uses_pairs(const Engine& engine, int node);       // bf16: multiplies pairs of numbers
+bool rounds_operands(const Engine& engine, int node);  // bf16 without an instruction for pairs: multiplies rounded floats
 bool uses_tiles(const Engine& engine, int node);     // the same on the processor's tiles
 bool flatten_is_alias(const Engine& engine, int node);
 std::vector<int> consumers_of(const Engine& engine, int node);
