@@ -4,8 +4,8 @@
 
 The peak is a loop of multiply-adds in registers (`peak.cpp`, compiled here for this processor), measured before and
 after the kernels: of floats, and with bf16 of tiles or of dot products, whichever the instruction set uses. A kernel's
-work is counted as the multiply-adds of the *definition* of its layer. Winograd's convolution needs 16 multiplications
-where the definition has 36, and gradients behind ReLU and 2x2 pooling a quarter or less, so such kernels may exceed
+work is counted as the multiply-adds of the *definition* of its layer. Winograd's convolution needs 36 multiplications
+where the definition has 144, and gradients behind ReLU and 2x2 pooling a quarter or less, so such kernels may exceed
 100 %: the share compares with a perfect dense loop, it does not say how busy the multipliers are.
 
 Each layer is a network of its own with the layers that are fused into it. Its backward pass computes the weight

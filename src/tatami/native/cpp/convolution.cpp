@@ -59,7 +59,7 @@ void Convolution::prepare() {
     winograd_pairs = winograd && pairs && (relu || (curve == nullptr && !pool));
     winograd = winograd && !pairs;
     if (winograd) {
-        winograd_weight = plan.reserve(16 * whole_units(settings.shape.channels, lanes) * group_channels);
+        winograd_weight = plan.reserve(winograd_weights(group_channels, settings.shape.channels));
         plan.need_scratch(winograd_scratch(x.stride));
     }
     if (normalization >= 0) {
@@ -106,7 +106,7 @@ void Convolution::prepare_gradients(const Tensor& x) {
     winograd_input = winograd && wants_input_gradient && !sparse_input;
     if (winograd_input) {
         const Tensor& du = pool ? *full_gradient : plan.gradient(node);
-        winograd_input_weight = plan.reserve(16 * whole_units(group_channels, lanes) * settings.shape.channels);
+        winograd_input_weight = plan.reserve(winograd_weights(settings.shape.channels, group_channels));
         plan.need_scratch(winograd_scratch(du.stride));
     }
 }
@@ -128,16 +128,18 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
         forward_depthwise(from, to, n, slot, begin, end);
         return;
     }
+    if (winograd) {  // tiles are not cut: they have four rows, or two small ones
+        const Index tile_rows = pool ? 2 : 4;
+        begin = whole_units(begin, tile_rows);
+        end = std::min(whole_units(end, tile_rows), y.size[1]);
+        if (begin >= end) return;
+    }
     if (winograd && !relu && (curve || pool)) {
         winograd_and_activation(from, to, n, slot, thread, begin, end);
         return;
     }
     if (winograd) {
-        if (!pool) {  // tiles have two rows
-            begin = part == 0 ? 0 : whole_units(begin, 2);
-            end = part + 1 == parts ? y.size[1] : whole_units(end, 2);
-        }
-        if (begin < end) forward_winograd(from, to, n, thread, begin, end);
+        forward_winograd(from, to, n, thread, begin, end);
         return;
     }
     if (winograd_pairs) {
@@ -220,6 +222,8 @@ Winograd Convolution::winograd_of(int thread) const {
     job.pixel = x.step[2];
     job.input_channels = group_channels;
     job.width = settings.shape.size[2];
+    job.small_height = is_small(settings.shape.size[1]);
+    job.small_width = is_small(settings.shape.size[2]);
     job.weight = plan.arena() + winograd_weight;
     set_panels(job, group_filters);
     job.bias = bias_values();
@@ -230,10 +234,9 @@ Winograd Convolution::winograd_of(int thread) const {
 
 void Convolution::forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const {
     const Tensor& y = plan.value(node);
-    const Index rows = pool ? 2 : 1;
     Winograd job = winograd_of(thread);
-    job.input = from + begin * rows * job.line;
-    job.height = end == y.size[1] ? settings.shape.size[1] - begin * rows : (end - begin) * rows;
+    job.input = from + begin * (pool ? 2 : 1) * job.line;
+    job.height = winograd_rows(begin, end);
     job.output = to + begin * y.step[1];
     job.output_line = y.step[1];
     job.output_pixel = y.step[2];
@@ -248,7 +251,7 @@ void Convolution::forward_winograd(const float* from, float* to, Index n, int th
 // Tiles of Winograd's convolution whose transformed patches and products fit the second-level cache.
 Index Convolution::tiles_at_once(Index pixel) const {
     constexpr Index floats = 65536;
-    return std::max<Index>(14, floats / (16 * (pixel + 2 * lanes)));
+    return std::max<Index>(16, floats / (winograd_positions * (pixel + 2 * lanes)));
 }
 
 void Convolution::set_panels(Winograd& job, Index columns) const {

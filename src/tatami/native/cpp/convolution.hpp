@@ -71,6 +71,11 @@ private:
     }
     void forward_depthwise(const float* from, float* to, Index n, int slot, Index begin, Index end) const;
     Winograd winograd_of(int thread) const;
+    // Rows of the map for rows [begin, end) of y: pooling may leave out a last one, but not change how the map is cut.
+    Index winograd_rows(Index begin, Index end) const {
+        const Index rows = pool ? 2 : 1;
+        return end == plan.value(node).size[1] ? settings.shape.size[1] - begin * rows : (end - begin) * rows;
+    }
     void forward_winograd(const float* from, float* to, Index n, int thread, Index begin, Index end) const;
     void maxima_of_panel(const CorrelateRow& row, const float* from, float* to, Index n, Index filter, Index begin,
                          Index end) const;
@@ -79,8 +84,17 @@ private:
     void activated_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread, Index filter,
                          Index begin, Index end) const;
     Index tiles_at_once(Index pixel) const;
-    Index winograd_scratch(Index pixel) const { return tiles_at_once(pixel) * 16 * (pixel + 2 * lanes); }
+    Index winograd_scratch(Index pixel) const {
+        const Index tiles = tiles_at_once(pixel);
+        return winograd_positions * (winograd_step(tiles * pixel) + winograd_step(tiles * 2 * lanes));
+    }
+    // Floats of the transformed weights of one panel, and of all.
+    Index winograd_panel(Index channels) const { return winograd_positions * winograd_step(channels * 2 * lanes); }
+    Index winograd_weights(Index channels, Index filters) const {
+        return whole_units(filters, 2 * lanes) / (2 * lanes) * winograd_panel(channels);
+    }
     void set_panels(Winograd& job, Index columns) const;
+    static bool is_small(Index size) { return size <= 6; }  // of a map, for Winograd's tiles
 
     // Activations other than ReLU, and averages.
     void prepare_activation();

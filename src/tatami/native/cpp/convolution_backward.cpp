@@ -47,7 +47,7 @@ void Convolution::pack() {
     if (winograd)
         for (const Panel& panel : plan_panels())
             plan.kernels.winograd_weight(weight_values() + panel.weight,
-                                         plan.arena() + winograd_weight + panel.first * 16 * group_channels, group_channels,
+                                         plan.arena() + winograd_weight + panel.first / (2 * lanes) * winograd_panel(group_channels), group_channels,
                                          panel.vectors, false);
     if (pairs) pack_weight_pairs();
     pack_transposed();
@@ -55,7 +55,7 @@ void Convolution::pack() {
     if (winograd_input)
         for (Index first = 0; first < group_channels; first += 2 * lanes)
             plan.kernels.winograd_weight(plan.arena() + phases[0].weight + first * 9 * group_filters,
-                                         plan.arena() + winograd_input_weight + first * 16 * group_filters, group_filters,
+                                         plan.arena() + winograd_input_weight + first / (2 * lanes) * winograd_panel(group_filters), group_filters,
                                          group_channels - first > lanes ? 2 : 1, true);
 }
 
@@ -338,6 +338,8 @@ void Convolution::winograd_input_gradient(const Tensor& du, const float* dy, flo
     job.input_channels = group_filters;
     job.height = dx.size[1];
     job.width = dx.size[2];
+    job.small_height = is_small(dx.size[1]);
+    job.small_width = is_small(dx.size[2]);
     job.weight = plan.arena() + winograd_input_weight;
     set_panels(job, group_channels);
     job.output = to;

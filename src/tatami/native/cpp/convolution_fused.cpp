@@ -69,22 +69,16 @@ void Convolution::activated_panel(CorrelateRow row, const Operand& source, const
     }
 }
 
-// Rows of y (pooled rows with pooling). Without pooling they begin and end where Winograd's tiles of two rows do.
+// Rows of y (pooled rows with pooling), which begin and end where Winograd's tiles do.
 void Convolution::winograd_and_activation(const float* from, float* to, Index n, int slot, int thread, Index begin,
                                           Index end) const {
     const Tensor& y = plan.value(node);
     const Tensor& own = pool ? *full_value : before ? *before : y;
     const Index rows = pool ? 2 : 1;
-    if (!pool) {
-        begin = whole_units(begin, 2);
-        end = end == y.size[1] ? end : whole_units(end, 2);
-    }
-    if (begin >= end) return;
     Winograd job = winograd_of(thread);
     float* const sums = plan.image(own, n, pool ? thread : slot) + own.origin;
     job.input = from + begin * rows * job.line;
-    job.height = (end - begin) * rows;
-    if (pool) job.width = 2 * y.size[2];
+    job.height = winograd_rows(begin, end);
     job.output = sums + begin * rows * own.step[1];
     job.output_line = own.step[1];
     job.output_pixel = own.step[2];

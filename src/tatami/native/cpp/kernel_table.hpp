@@ -227,13 +227,19 @@ struct ScatterGradient {
     Index window_stride, window_line;  // floats between neighbouring windows
 };
 
-// Winograd's F(2×2, 3×3) convolution of one image; see winograd.hpp.
+// Floats from one position of Winograd's transforms to the next, for `floats` of one: an odd number of cache lines, so that
+// 36 of them spread over the sets of the first-level cache.
+constexpr Index winograd_positions = 36;
+constexpr Index winograd_step(Index floats) { return (floats + 15) / 16 * 16 + ((floats + 15) / 16 % 2 == 0 ? 16 : 0); }
+
+// Winograd's F(4×4, 3×3) convolution of one image; see winograd.hpp.
 struct Winograd {
     const float* input;  // at the first tap of output pixel (0, 0)
     Index line, pixel;   // floats; a pixel is a whole number of vectors
     Index input_channels;
     Index height, width;  // of the output
-    const float* weight;  // transformed, panel by panel: 16 × input channels × panel
+    bool small_height, small_width;  // cut into half tiles; decided from the whole image, of which this may be a part
+    const float* weight;  // transformed, panel by panel: positions × winograd_step(input channels × panel)
     Index panels;         // of 2 vectors, the last one of
     int last_vectors;
     const float* bias;  // or null
@@ -245,7 +251,7 @@ struct Winograd {
     std::uint8_t* code;  // with pool: which won, pooled pixels × code_stride, or null
     Index code_line, code_stride;
     float* scratch;
-    Index tiles;  // at most so many at a time: scratch holds tiles · 16 · (pixel + 2 · lanes) floats
+    Index tiles;  // at most so many at a time: scratch holds positions × winograd_step of them, of pixels and of 2 vectors
 };
 
 // The same in pairs of bf16; see winograd_pairs.hpp.
@@ -461,7 +467,7 @@ struct Kernels {
     void (*sparse_signal_gradient)(const SignalInputGradient&);
     void (*scatter_gradient)(const ScatterGradient&);
     void (*winograd)(const Winograd&);
-    // One panel's weights, (tap, input channel) × panel, transformed; reversed: the taps from the last to the first.
+    // One panel's weights, (tap, input channel) × panel, to positions × winograd_step(input channels × panel); reversed: the taps from the last to the first.
     void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
     void (*winograd_of_pairs)(const WinogradPairs&);
     // The same for an even number of input channels, two of them in a word.
