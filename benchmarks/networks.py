@@ -74,6 +74,11 @@ def signal() -> Network:
     )
 
 
+def reader(*stack: layers.Recurrent, input_shape: tuple[int, int] = (28, 28), name: str) -> Network:
+    """Recurrent layers over a sequence, and ten scores from what the last one remembers."""
+    return Sequential(*stack, layers.Dense(10), input_shape=input_shape, name=name)
+
+
 SUITE: dict[str, Callable[[], Network]] = {
     "arai": lambda: build("arai"),
     "lenet5": lambda: build("lenet5"),
@@ -83,6 +88,49 @@ SUITE: dict[str, Callable[[], Network]] = {
     "depthwise": depthwise,
     "signal": signal,
 }
+
+# Sequences (features, time): the rows of a digit, and 64 numbers at 64 times for two large layers or both directions.
+RECURRENT: dict[str, Callable[[], Network]] = {
+    "rnn_rows": lambda: reader(layers.RNN(128), name="rnn_rows"),
+    "lstm_rows": lambda: reader(layers.LSTM(128), name="lstm_rows"),
+    "gru_rows": lambda: reader(layers.GRU(128), name="gru_rows"),
+    "lstm_deep": lambda: reader(
+        layers.LSTM(256, "all"), layers.LSTM(256), input_shape=(64, 64), name="lstm_deep"
+    ),
+    "gru_both": lambda: reader(layers.GRU(128, direction="both"), input_shape=(64, 64), name="gru_both"),
+}
+SUITES = {"convolutional": SUITE, "recurrent": RECURRENT}
+
+
+class Recurrence(nn.Module):
+    """PyTorch's recurrent layer in the order it likes best: (time, N, features) in, all states or the last one out."""
+
+    def __init__(self, layer: layers.Recurrent, features: int) -> None:
+        """Make the layer; PyTorch's second bias starts from zero and is learned as well."""
+        super().__init__()
+        kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+        self.every_step = layer.outputs == "all"
+        self.walk = kinds[layer.kind](features, layer.units, bidirectional=layer.direction == "both")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (time, N, units), or (N, units) of the last step of each direction."""
+        states, last = self.walk(x)
+        if self.every_step:
+            return torch.as_tensor(states)
+        last = last[0] if isinstance(last, tuple) else last
+        return torch.cat(list(last), dim=1)
+
+    def copy(self, parameters: dict[str, np.ndarray]) -> None:
+        """Take over the parameters of Tatami's layer."""
+        names = {"input_weight": "weight_ih_l0", "state_weight": "weight_hh_l0", "bias": "bias_ih_l0"}
+        for name, value in self.walk.named_parameters():
+            if name.startswith("bias_hh"):
+                value.zero_()
+        for name, values in parameters.items():
+            plain = name.removeprefix("reverse_")
+            if plain in names:  # a GRU's state bias is zero, too
+                target = names[plain] + ("_reverse" if plain != name else "")
+                getattr(self.walk, target).copy_(torch.from_numpy(np.array(values)))
 
 
 def torch_module(network: Network, parameters: Parameters) -> nn.Sequential:
@@ -95,6 +143,11 @@ def torch_module(network: Network, parameters: Parameters) -> nn.Sequential:
     for node in network.nodes:
         (shape,) = network.input_shapes(node)
         module = torch_layer(node.layer, shape)
+        if isinstance(module, Recurrence):
+            with torch.no_grad():
+                module.copy(dict(parameters[node.name]))
+            modules.append(module)
+            continue
         for name, values in parameters.get(node.name, {}).items():
             with torch.no_grad():
                 getattr(module, name).copy_(torch.from_numpy(np.array(values)))
@@ -123,6 +176,8 @@ def torch_layer(layer: layers.Layer, shape: tuple[int, ...]) -> nn.Module:
     if isinstance(layer, layers.AveragePool) and window:
         pool = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[rank - 1]
         return pool(window.kernel, window.stride, padding, count_include_pad=layer.count_padding)
+    if isinstance(layer, layers.Recurrent):
+        return Recurrence(layer, shape[0])
     if isinstance(layer, layers.Dense):
         return nn.Linear(shape[0], layer.units, bias=layer.bias)
     if isinstance(layer, layers.Dropout):

@@ -1,6 +1,7 @@
 """Training speed against PyTorch: the same network, initial values, batches, loss and optimiser in one run.
 
     python -m benchmarks.train [--networks arai lenet5 …] [--precision f32 bf16] [--json FILE]
+    python -m benchmarks.train --suite recurrent
 
 PyTorch runs eager, with channels_last, and compiled; the ratio is against the best of them. Every row also says which
 loss each side reaches after the same number of steps on the same data from the same start (dropout masks differ).
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measure import Timing, interleaved, print_table, processor_name
-from benchmarks.networks import SUITE, torch_module
+from benchmarks.networks import RECURRENT, SUITE, SUITES, torch_module
 from tatami.network import Network
 from tatami.optimizers import SGD
 from tatami.program import Program
@@ -76,6 +77,8 @@ class TorchTraining:
         if variant == "channels_last" and len(network.input_shape) == 3:
             self.module = self.module.to(memory_format=torch.channels_last)
             self.data = [(x.to(memory_format=torch.channels_last), labels) for x, labels in self.data]
+        if network.name in RECURRENT:  # PyTorch's layers like (time, N, features) best
+            self.data = [(x.permute(2, 0, 1).contiguous(), labels) for x, labels in self.data]
         self.optimizer = torch.optim.SGD(self.module.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
         self.run = torch.compile(self.module) if variant == "compile" else self.module
         self.steps = 0
@@ -92,7 +95,7 @@ class TorchTraining:
         self.optimizer.step()
         self.loss = float(loss.detach())
         self.steps += 1
-        return len(x)
+        return len(labels)
 
 
 def loss_after(make: Callable[[], Any], steps: int) -> float:
@@ -105,7 +108,7 @@ def loss_after(make: Callable[[], Any], steps: int) -> float:
 
 def compare(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one network in one precision."""
-    network = SUITE[name]()
+    network = (SUITE | RECURRENT)[name]()
     makers: dict[str, Callable[[], Any]] = {
         "tatami": lambda: TatamiTraining(
             network, options.backend, precision, options.batch_size, options.threads
@@ -139,7 +142,10 @@ def describe(timing: Timing) -> dict[str, Any]:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", choices=SUITE, default=list(SUITE))
+    parser.add_argument(
+        "--networks", nargs="+", choices=[*SUITE, *RECURRENT], help="instead of a whole suite"
+    )
+    parser.add_argument("--suite", choices=SUITES, default="convolutional")
     parser.add_argument("--precision", nargs="+", choices=("f32", "bf16"), default=["f32"])
     parser.add_argument("--backend", default="native")
     parser.add_argument("--batch-size", type=int, default=100)
@@ -152,7 +158,9 @@ def parse() -> argparse.Namespace:
         default=["eager", "channels_last", "compile"],
     )
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.networks = options.networks or list(SUITES[options.suite])
+    return options
 
 
 def main() -> None:
