@@ -51,6 +51,17 @@ class Engine:
         dilation: Axes,
         bias: bool,
     ) -> int: ...
+    def add_local(
+        self,
+        input: int,
+        filters: int,
+        kernel: Axes,
+        stride: Axes,
+        before: Axes,
+        after: Axes,
+        dilation: Axes,
+        bias: bool,
+    ) -> int: ...
     def add_dense(self, input: int, units: int, bias: bool) -> int: ...
     def add_max_pool(self, input: int, kernel: Axes, stride: Axes, before: Axes, after: Axes) -> int: ...
     def add_average_pool(

@@ -88,6 +88,9 @@ def add_native_layer(
         table = [list(row) for row in layer.table]
         dilation = axes(geometry.dilation, 1)
         return int(engine.add_table_convolution(inputs[0], table, *window(geometry), dilation, layer.bias))
+    if kind is layers.LocallyConnected and isinstance(layer, layers.LocallyConnected) and geometry:
+        dilation = axes(geometry.dilation, 1)
+        return int(engine.add_local(inputs[0], geometry.filters, *window(geometry), dilation, layer.bias))
     if kind is layers.MaxPool and isinstance(layer, layers.MaxPool) and geometry:
         return int(engine.add_max_pool(inputs[0], *window(geometry))) if layer.ties == "first" else None
     if kind is layers.AveragePool and isinstance(layer, layers.AveragePool) and geometry:
@@ -131,7 +134,7 @@ def can_update(network: Network, optimizer: Optimizer) -> bool:
         return False
     if optimizer.l1 or optimizer.rates or optimizer.max_norm is not None or optimizer.average is not None:
         return False
-    products = (layers.Convolution, layers.TableConvolution, layers.Dense)
+    products = (layers.Convolution, layers.TableConvolution, layers.LocallyConnected, layers.Dense)
     known = (*products, layers.BatchNormalization, *DESCRIBED)
     foreign = [
         node.name

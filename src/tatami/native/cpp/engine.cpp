@@ -419,20 +419,28 @@ int Engine::parameter_index(int node, const std::string& name) const {
 template <typename Visit>
 void Engine::for_each_element(const Parameter& p, Visit visit) const {
     const auto& panels = panels_[static_cast<std::size_t>(p.node)];
-    if (p.taps == 0) {
+    if (p.taps == 0 && p.positions > 0) {
+        const Index padded = round_up(p.group_filters, kernels_.lanes);
+        for (Index k = 0; k < p.count / p.positions; ++k)
+            for (Index o = 0; o < p.positions; ++o) visit(k * p.positions + o, o * padded + k);
+    } else if (p.taps == 0) {
         for (Index i = 0; i < p.count; ++i) visit(i, i);
     } else if (panels.empty()) {  // depthwise: tap by tap
         for (Index k = 0; k < p.groups; ++k)
             for (Index t = 0; t < p.taps; ++t) visit(k * p.taps + t, t * round_up(p.groups, kernels_.lanes) + k);
     } else {
         const auto& connections = nodes_[static_cast<std::size_t>(p.node)].connections;
+        const Index positions = std::max<Index>(p.positions, 1);
+        const Index block = panels.back().weight + p.taps * p.group_channels * panels.back().vectors * kernels_.lanes;
         for (const Panel& panel : panels)
             for (Index k = 0; k < panel.columns; ++k)
                 for (Index c = 0; c < p.group_channels; ++c) {
                     Index pair = (panel.group * p.group_filters + panel.first + k) * p.group_channels + c;
                     if (!connections.empty()) pair = connections[static_cast<std::size_t>(pair)];
-                    for (Index t = 0; t < p.taps && pair >= 0; ++t)
-                        visit(pair * p.taps + t, panel.weight + (t * p.group_channels + c) * panel.vectors * kernels_.lanes + k);
+                    for (Index t = 0; t < p.taps && pair >= 0; ++t) {
+                        const Index place = panel.weight + (t * p.group_channels + c) * panel.vectors * kernels_.lanes + k;
+                        for (Index o = 0; o < positions; ++o) visit((pair * p.taps + t) * positions + o, place + o * block);
+                    }
                 }
     }
 }

@@ -33,7 +33,7 @@ struct DescriptionError : std::invalid_argument {
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
                   concatenate, multiply, batch_norm, local_response, reshape, slopes, pieces, larger, example_norm,
                   noise, sample, resample, adaptive_pool, permute, embedding, padding_mask,
-                  interleave, recurrent, external };
+                  interleave, recurrent, local, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
 
@@ -99,6 +99,7 @@ struct Parameter {
     bool decays = true;
     bool trained = true;  // false: running statistics
     Index groups = 0, group_filters = 0, group_channels = 0, taps = 0;  // of weights; 0: elements in order
+    Index positions = 0;  // each with weights or a bias of its own; 0: they are shared
 };
 
 // How the filters of a convolution or dense layer are cut into panels of up to two vectors.
@@ -139,6 +140,8 @@ public:
     int add_convolution(int input, Index filters, const WindowSettings& window, Index groups, bool bias);
     // Filter k sees the channels table[k] alone.
     int add_table_convolution(int input, const std::vector<std::vector<Index>>& table, const WindowSettings& window, bool bias);
+    // A convolution with other filters at every position.
+    int add_local(int input, Index filters, const WindowSettings& window, bool bias);
     int add_dense(int input, Index units, bool bias);
     int add_pool(int input, Kind kind, const WindowSettings& window, bool count_padding, float exponent, bool normalise,
                  bool global);
@@ -227,6 +230,7 @@ private:
     int append(Node node);
     Node node_like(int input, Kind kind) const;  // a node with the shape of its input
     bool create_layer_parameters(int number);
+    void create_local_parameters(int number);
     bool learns(int node) const;  // has parameters of engine_layers.cpp that move
     void require_open() const;
     void create_parameters();

@@ -1,4 +1,5 @@
 // The description of the layers that stand between the products: what they may be, and which parameters they have.
+#include <algorithm>
 #include <cmath>
 
 #include "checks.hpp"
@@ -183,6 +184,49 @@ int Engine::add_table_convolution(int input, const std::vector<std::vector<Index
     return node;
 }
 
+int Engine::add_local(int input, Index filters, const WindowSettings& window, bool bias) {
+    const Index channels = checked(input).shape.channels;
+    const int number = add_convolution(input, filters, window, 1, bias);
+    Node& node = nodes_.back();
+    node.kind = Kind::local;
+    try {
+        multiply_sizes({node.shape.size[0], node.shape.size[1], node.shape.size[2], channels, window.kernel[0], window.kernel[1],
+                        window.kernel[2], filters + 64});
+    } catch (...) {
+        nodes_.pop_back();
+        throw;
+    }
+    return number;
+}
+
+// Position by position, then as the weights of a convolution.
+void Engine::create_local_parameters(int number) {
+    const std::size_t at = static_cast<std::size_t>(number);
+    const Node& node = nodes_[at];
+    const Index channels = nodes_[static_cast<std::size_t>(node.inputs[0])].shape.channels, filters = node.shape.channels;
+    const Index taps = node.window.kernel[0] * node.window.kernel[1] * node.window.kernel[2], rows = taps * channels;
+    const Index positions = node.shape.count() / filters, width = 2 * kernels_.lanes;
+    Index block = 0;
+    for (Index first = 0; first < filters; first += width) {
+        const Index columns = std::min(width, filters - first);
+        const int vectors = columns > kernels_.lanes ? 2 : 1;
+        panels_[at].push_back({0, first, columns, vectors, block});
+        block += rows * vectors * kernels_.lanes;
+    }
+    node_parameters_[at] = {static_cast<int>(parameters_.size()), static_cast<int>(parameters_.size()) + 1};
+    add_parameter(number, "weight", multiply_sizes({filters, rows, positions}), multiply_sizes({block, positions}), true);
+    Parameter& weight = parameters_.back();
+    weight.groups = 1;
+    weight.group_filters = filters;
+    weight.group_channels = channels;
+    weight.taps = taps;
+    weight.positions = positions;
+    const Index room = multiply_sizes({round_up(filters, kernels_.lanes), positions}) + width;
+    add_parameter(number, "bias", node.bias ? filters * positions : 0, room, false);
+    parameters_.back().group_filters = filters;
+    parameters_.back().positions = positions;
+}
+
 void Engine::clear_unconnected(int node) const {
     const auto& connections = nodes_[static_cast<std::size_t>(node)].connections;
     if (connections.empty()) return;
@@ -215,6 +259,7 @@ bool Engine::create_layer_parameters(int number) {
         case Kind::embedding:
             create(0, "weight", multiply_sizes({node.vocabulary, channels}), multiply_sizes({node.vocabulary, channels}), true);
             return true;
+        case Kind::local: create_local_parameters(number); return true;
         default: return false;
     }
 }

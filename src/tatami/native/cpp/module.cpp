@@ -227,6 +227,12 @@ NB_MODULE(_kernels, module) {
                  return e.add_table_convolution(input, table, window_of(kernel, stride, before, after, dilation), bias);
              },
              "input"_a, "table"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a, "bias"_a)
+        .def("add_local",
+             [](Engine& e, int input, Index filters, const Size& kernel, const Size& stride, const Size& before,
+                const Size& after, const Size& dilation, bool bias) {
+                 return e.add_local(input, filters, window_of(kernel, stride, before, after, dilation), bias);
+             },
+             "input"_a, "filters"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a, "bias"_a)
         .def("add_dense", &Engine::add_dense, "input"_a, "units"_a, "bias"_a)
         .def("add_max_pool",
              [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after) {

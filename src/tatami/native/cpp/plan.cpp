@@ -163,13 +163,13 @@ void Plan::choose_tensors() {
     const std::vector<int> readers = consumers_of(engine, 0);
     const bool only_products = !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](int reader) {
         const Node& node = nodes[static_cast<std::size_t>(reader)];
-        return (node.kind == Kind::convolution && !is_depthwise(engine, reader)) || node.kind == Kind::dense ||
+        return (node.kind == Kind::convolution && !is_depthwise(engine, reader)) || node.kind == Kind::local || node.kind == Kind::dense ||
                (node.kind == Kind::flatten && flatten_is_alias(engine, reader));
     });
     if (only_products) values_[0].stride = values_[0].channels;
     values_[0].in_place = reads_input_in_place();
     for (std::size_t i = 0; i < count; ++i) {
-        if (nodes[i].kind != Kind::convolution) continue;
+        if (nodes[i].kind != Kind::convolution && nodes[i].kind != Kind::local) continue;
         Tensor& tensor = values_[static_cast<std::size_t>(tensor_of_[static_cast<std::size_t>(nodes[i].inputs[0])])];
         for (int axis = 0; axis < 3; ++axis) {
             tensor.before[axis] = std::max(tensor.before[axis], nodes[i].window.before[axis]);
@@ -250,6 +250,8 @@ void Plan::build_operations() {
             operations_.push_back(make_interleave(*this, i));
         } else if (node.kind == Kind::recurrent) {
             operations_.push_back(make_recurrent(*this, i));
+        } else if (node.kind == Kind::local) {
+            operations_.push_back(make_local(*this, i));
         } else if (node.kind == Kind::external) {
             operations_.push_back(std::make_unique<External>(*this, node.inputs[0], i));
         } else {

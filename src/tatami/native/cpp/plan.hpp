@@ -250,6 +250,7 @@ std::unique_ptr<Operation> make_permute(Plan& plan, int node);
 std::unique_ptr<Operation> make_embedding(Plan& plan, int node);
 std::unique_ptr<Operation> make_padding_mask(Plan& plan, int node);
 std::unique_ptr<Operation> make_interleave(Plan& plan, int node);
+std::unique_ptr<Operation> make_local(Plan& plan, int node);
 std::unique_ptr<Operation> make_recurrent(Plan& plan, int node);
 std::unique_ptr<Operation> make_simple(Plan& plan, int node);  // everything else
 
