@@ -148,6 +148,61 @@ def test_convolution_activation_and_pooling(
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@settings(max_examples=60, deadline=None)
+@given(
+    channels=st.integers(1, 4),
+    filters=st.integers(1, 12),
+    kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    size=st.tuples(st.integers(1, 9), st.integers(9, 70)),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    dilation=st.integers(1, 2),
+    step=st.integers(1, 2),
+    activation=st.sampled_from((None, *ACTIVATIONS)),
+    pool=st.sampled_from(POOLS),
+    batch=st.integers(1, 5),
+)
+def test_few_filters_of_the_input(
+    isa: str,
+    channels: int,
+    filters: int,
+    kernel: tuple[int, int],
+    size: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: int,
+    step: int,
+    activation: Layer | None,
+    pool: Layer | None,
+    batch: int,
+) -> None:
+    """Vectors of pixels, where vectors of filters would be mostly empty: rows of any length around the vectors."""
+    convolution = layers.Convolution(filters, kernel, padding=padding, dilation=dilation, stride=(step, 1))
+    stack: list[Layer] = [convolution, *((activation,) if activation else ()), *((pool,) if pool else ())]
+    try:
+        network = Sequential(*stack, input_shape=(channels, *size))
+    except ShapeError:
+        network = Sequential(layers.Convolution(filters, 1), input_shape=(channels, *size))
+    check(network, isa, batch)
+
+
+def test_planes_are_chosen_by_geometry() -> None:
+    """Six filters of a picture's rows, not thirty; nor behind another layer, nor where everything is kept."""
+    isa = native.available()[0]
+    lanes = {"baseline": 4, "avx2": 8}.get(isa, 16)
+    few = lanes // 2 - 2 if lanes > 4 else 2
+    network = Sequential(
+        layers.Convolution(few, 5, padding=2),
+        layers.Tanh(),
+        layers.Convolution(few, 5),
+        input_shape=(1, 28, 28),
+    )
+    lines = executor(network, isa).planned.engine.describe(TRAIN, 1)
+    assert [("in planes" in line) for line in lines if "convolution" in line] == [True, False]
+    assert not any("in planes" in line for line in executor(network, isa).planned.engine.describe(2, 1))
+    many = Sequential(layers.Convolution(30, 5), input_shape=(1, 28, 28))
+    assert "in planes" not in described(executor(many, isa), PREDICT)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 def test_every_activation_and_pooling(activation: Layer, pool: Layer | None, isa: str) -> None:

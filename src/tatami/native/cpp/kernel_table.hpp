@@ -431,6 +431,7 @@ struct CellGradient {
 
 struct TileKernels;
 struct LayerKernels;
+struct PlaneKernels;
 
 struct Kernels {
     const char* name;
@@ -500,6 +501,7 @@ struct Kernels {
     const LayerKernels* layers;  // the layers between the products; see layer_table.hpp
     void (*recurrent_step)(const CellStep&);
     void (*recurrent_gradient)(const CellGradient&);
+    const PlaneKernels* planes;  // convolutions with few filters; see planes_table.hpp
     const TileKernels* tiles = nullptr;  // products of bf16 on tile registers, where there are any; see tile_table.hpp
 };
 

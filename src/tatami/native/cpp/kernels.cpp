@@ -10,6 +10,7 @@
 #include "layer_kernels.hpp"
 #include "local_response.hpp"
 #include "normalization.hpp"
+#include "planes.hpp"
 #include "pooled_correlation.hpp"
 #include "pooling.hpp"
 #include "random_mask.hpp"
@@ -37,7 +38,7 @@ const Kernels* TATAMI_KERNELS() {
         winograd_of_pairs, winograd_weight_of_pairs, sparse_input_gradient_of_pairs,
         activate,         activate_gradient, curve, curve_gradient, curve_pixels, activate_pair, activate_pair_gradient,
         add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
-        recurrent_step, recurrent_gradient,
+        recurrent_step, recurrent_gradient, &plane_kernels,
     };
     return &kernels;
 }

@@ -239,7 +239,10 @@ void Plan::build_operations() {
             if (mode != Mode::inspect && is_pair_pool(next) && node.groups == 1 && node.shape.size[0] == 1 &&
                 (!uses_tiles(engine, i) || tiles_pool(engine, fused, next)))
                 fused.pool = take(next);
-            operations_.push_back(uses_tiles(engine, i) ? make_tile_convolution(*this, fused) : make_convolution(*this, fused));
+            const auto make = uses_tiles(engine, i)        ? make_tile_convolution
+                              : planes_fit(*this, fused) ? make_planar_convolution
+                                                         : make_convolution;
+            operations_.push_back(make(*this, fused));
         } else if (node.kind == Kind::dense || node.kind == Kind::convolution) {
             take_activation();
             operations_.push_back(uses_tiles(engine, i) ? make_tile_dense(*this, fused) : make_dense(*this, fused));

@@ -230,9 +230,11 @@ protected:
 const Curve* fused_curve(const Engine& engine, const Fused& fused);
 bool is_relu(const Curve* curve);
 std::string describe_fused(const Engine& engine, const Fused& fused);
+bool planes_fit(const Plan& plan, const Fused& fused);  // few filters of the network's input: vectors of pixels
 
 std::unique_ptr<Operation> make_import(Plan& plan);
 std::unique_ptr<Operation> make_convolution(Plan& plan, const Fused& fused);
+std::unique_ptr<Operation> make_planar_convolution(Plan& plan, const Fused& fused);
 std::unique_ptr<Operation> make_dense(Plan& plan, const Fused& fused);
 std::unique_ptr<Operation> make_tile_convolution(Plan& plan, const Fused& fused);
 std::unique_ptr<Operation> make_tile_dense(Plan& plan, const Fused& fused);
