@@ -199,11 +199,13 @@ def test_without_kernels_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPat
 def test_the_stub_names_what_the_module_has() -> None:
     stub = ast.parse((Path(tatami.__file__).parent / "native" / "_kernels.pyi").read_text())
     functions = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
-    (described,) = (node for node in stub.body if isinstance(node, ast.ClassDef))
-    methods = {node.name for node in described.body if isinstance(node, ast.FunctionDef)}
+    described = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
     module = native.kernels()
-    assert functions == {name for name in dir(module) if not name.startswith("_") and name != "Engine"}
-    assert methods - {"__init__"} == {name for name in dir(module.Engine) if not name.startswith("_")}
+    assert functions | set(described) == {name for name in dir(module) if not name.startswith("_")}
+    for name, kind in described.items():
+        methods = {node.name for node in kind.body if isinstance(node, ast.FunctionDef)}
+        offered = {method for method in dir(getattr(module, name)) if not method.startswith("_")}
+        assert methods - {"__init__"} == offered
 
 
 def test_the_module_is_small_and_prints_nothing() -> None:

@@ -112,6 +112,7 @@ class Program:
         self.precision = precision
         self.threads = threads
         self.dtype = DTYPES[precision]
+        self.beginning = network.initial_state(self.dtype)
         self.executor = self.plan()
 
     def plan(self) -> Executor:
@@ -147,7 +148,10 @@ class Program:
 
     def initial_state(self) -> Parameters:
         """Return the state that layers start from."""
-        return self.network.initial_state(self.dtype)
+        return {
+            layer: {name: array.copy() for name, array in named.items()}
+            for layer, named in self.beginning.items()
+        }
 
     def forward(
         self,

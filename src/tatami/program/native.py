@@ -418,24 +418,24 @@ class NativeExecutor:
         self.ops = ReferenceBackend()
         self.planned = PlannedNetwork(network, threads, precision=precision)
         self.lock = RLock()
-        self.loaded: dict[tuple[str, str], tuple[Array, Array]] = {}
+        sizes = [int(np.prod(shape)) for _, _, shape, _ in self.planned.parameters]
+        self.loaded = kernels().Remembered(sizes, threads or 0)
 
     def load(self, parameters: Parameters) -> None:
-        """Hand over the parameters that have changed since the last call."""
-        for layer, name, _, index in self.planned.parameters:
-            array = parameters[layer][name]
-            source, copy = self.loaded.get((layer, name), (None, None))
-            if source is array and not array.flags.writeable:
-                continue
-            if copy is not None and np.array_equal(copy, array):
-                continue
-            floats = as_floats(array)
-            self.engine_set(index, floats)
-            self.loaded[layer, name] = array, floats.copy()
+        """Hand over the parameters that have changed since the last call, by whatever route."""
+        arrays = [parameters[layer][name] for layer, name, _, _ in self.planned.parameters]
+        for position in self.loaded.changed(arrays):
+            floats = as_floats(arrays[position])
+            if floats is not arrays[position] and not self.differs(position, floats):
+                continue  # of another type, but the same numbers
+            self.planned.set(self.planned.parameters[position][3], VALUE, floats)
+            self.loaded.remember(position, floats)
 
-    def engine_set(self, index: int, values: Array) -> None:
-        """Set one parameter."""
-        self.planned.set(index, VALUE, values)
+    def differs(self, position: int, floats: Array) -> bool:
+        """Say whether a parameter that had to be converted holds other numbers than were handed over."""
+        others: list[Any] = [None] * len(self.planned.parameters)
+        others[position] = floats
+        return position in self.loaded.changed(others)
 
     def forward(
         self, parameters: Parameters, x: Array, training: bool, key: RandomKey, state: Parameters, keep: bool
@@ -617,6 +617,10 @@ class NativeSession:
 
 def as_floats(array: Any) -> Array:
     """Return an aligned C-contiguous float32 array, the same one if it is that already."""
+    if type(array) is np.ndarray and array.dtype == np.float32:
+        flags = array.flags
+        if flags.c_contiguous and flags.aligned:
+            return array
     return np.require(array, np.float32, ("C", "A"))
 
 

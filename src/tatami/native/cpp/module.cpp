@@ -17,6 +17,7 @@
 
 #include "engine.hpp"
 #include "processor.hpp"
+#include "remembered.hpp"
 #include "tile_support.hpp"
 
 namespace nb = nanobind;
@@ -83,6 +84,28 @@ const Kernels& kernels_named(const std::string& name) {
     for (const Kernels* kernels : available_kernels())
         if (name.empty() || name == kernels->name) return *kernels;
     throw DescriptionError("instruction set '" + name + "' is not available on this processor");
+}
+
+// Remembered arrays that two Python threads may ask for.
+struct SharedMemory {
+    SharedMemory(const std::vector<Index>& sizes, int threads) : memory(sizes, threads) {}
+    Remembered memory;
+    std::mutex lock;
+};
+
+std::vector<int> changed_arrays(SharedMemory& shared, const nb::list& arrays) {
+    std::vector<FloatsIn> held;  // until the comparison ends, whatever happens to the list
+    std::vector<const float*> pointers;
+    for (std::size_t i = 0; i < arrays.size() && i < shared.memory.count(); ++i) {
+        FloatsIn array;
+        const bool fits = nb::try_cast<FloatsIn>(arrays[i], array, false) && static_cast<Index>(array.size()) == shared.memory.size(i);
+        pointers.push_back(fits ? array.data() : nullptr);
+        held.push_back(std::move(array));
+    }
+    require(arrays.size() == shared.memory.count(), "there are other arrays than those remembered");
+    nb::gil_scoped_release release;
+    const std::lock_guard guard(shared.lock);
+    return shared.memory.changed(pointers);
 }
 
 Shape shape_of(const std::vector<Index>& sizes) {
@@ -188,6 +211,18 @@ NB_MODULE(_kernels, module) {
         },
         "Run the check of the tiles on two compilations of the emulation: an empty string, or what differs.");
     module.def("default_threads", [] { return threads_to_use(0); }, "Number of threads OpenMP would use.");
+
+    nb::class_<SharedMemory>(module, "Remembered", "What arrays of floats held when they were last looked at.")
+        .def(nb::init<const std::vector<Index>&, int>(), "sizes"_a, "threads"_a = 0)
+        .def("changed", &changed_arrays, "arrays"_a,
+             "Numbers of the arrays that hold other bits than those remembered, or are no contiguous float32 of that size.")
+        .def("remember",
+             [](SharedMemory& m, std::size_t array, const FloatsIn& values) {
+                 require_aligned(values);
+                 const std::lock_guard guard(m.lock);
+                 m.memory.remember(array, {values.data(), values.size()});
+             },
+             "array"_a, "values"_a.noconvert());
 
     nb::class_<Engine>(module, "Engine", "A network, its parameters and the plans that run it.")
         .def("__init__",
