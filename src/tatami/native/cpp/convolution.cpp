@@ -34,6 +34,8 @@ Convolution::Convolution(Plan& owner, const Fused& with)
     winograd = winograd_fits(owner.engine, convolution);
     if (winograd)
         for (int axis = 1; axis < 3; ++axis) border_after[axis] += from.size[axis] % 2;
+    signal = signal_fits(owner.engine, convolution);
+    if (signal) border_after[2] += from.size[2] % 2;
     if (!pool) {
         Tensor& dy = plan.gradient_to_arrange(node);
         dy.before = border_before;
@@ -45,7 +47,7 @@ std::string Convolution::describe() const {
     std::string text = depthwise ? "depthwise convolution" : settings.connections.empty() ? "convolution" : "table convolution";
     if (settings.bias) text += " + bias";
     text += describe_fused(plan.engine, fused);
-    if (winograd) text += ", Winograd";
+    if (winograd || signal_forward) text += ", Winograd";
     if (winograd_pairs) text += ", Winograd of pairs";
     if (sparse || chosen) text += ", sparse gradients";
     if (pairs || rounds) text += ", bf16";
@@ -66,6 +68,7 @@ void Convolution::prepare() {
         folded_weight = plan.reserve(parameter(0).padded);
         folded_bias = plan.reserve(parameter(1).padded);
     }
+    prepare_signal(x);
     if (pool) prepare_pooling(x);
     prepare_activation();
     if (pairs) prepare_pairs();
@@ -103,6 +106,7 @@ void Convolution::prepare_gradients(const Tensor& x) {
     if (wants_input_gradient) prepare_phases();
     if (wants_input_gradient && !pairs) prepare_scatter(x);
     if (pairs) prepare_gradient_pairs();
+    prepare_signal_gradient();
     winograd_input = winograd && wants_input_gradient && !sparse_input;
     if (winograd_input) {
         const Tensor& du = pool ? *full_gradient : plan.gradient(node);
@@ -126,6 +130,10 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
     Index begin = y.size[1] * part / parts, end = y.size[1] * (part + 1) / parts;
     if (depthwise) {
         forward_depthwise(from, to, n, slot, begin, end);
+        return;
+    }
+    if (signal_forward) {
+        forward_signal(from, to, n, thread);
         return;
     }
     if (winograd) {  // tiles are not cut: they have four rows, or two small ones

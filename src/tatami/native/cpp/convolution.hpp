@@ -105,6 +105,14 @@ private:
     ActivatedPair pair_of(Index n, int thread, Index filter, Index h, float* sums, Index pixel, Index line, float* to) const;
     void averages_gradient(Index n, int thread, float* full) const;
 
+    // Signals, Winograd's way.
+    void prepare_signal(const Tensor& x);
+    void prepare_signal_gradient();
+    void pack_signal();
+    SignalWinograd signal_of(const Tensor& from, Index channels, Index columns, int thread) const;
+    void forward_signal(const float* from, float* to, Index n, int thread) const;
+    void signal_input_gradient(const Tensor& du, const float* dy, float* to, int thread) const;
+
     // Dense gradients.
     void find_phases(const Shape& from);
     void prepare_phases();
@@ -179,6 +187,8 @@ private:
     bool winograd = false, winograd_input = false;
     bool winograd_pairs = false, winograd_pairs_input = false;
     Index winograd_weight = 0, winograd_input_weight = 0;
+    bool signal = false, signal_forward = false, signal_backward = false;
+    Index signal_weight = 0, signal_input_weight = 0;
     Index folded_weight = 0, folded_bias = 0;
 
     const Tensor* before = nullptr;      // what goes into the activation (of the winners), where its derivative looks at that

@@ -52,6 +52,7 @@ void Convolution::pack() {
     if (pairs) pack_weight_pairs();
     pack_transposed();
     if (pairs) pack_transposed_pairs();
+    pack_signal();
     if (winograd_input)
         for (Index first = 0; first < group_channels; first += 2 * lanes)
             plan.kernels.winograd_weight(plan.arena() + phases[0].weight + first * 9 * group_filters,
@@ -178,7 +179,7 @@ void Convolution::prepare_scatter(const Tensor& x) {
     const Index gathering = x.size[1] * x.size[2] * all_taps * settings.shape.channels * (whole_units(group_channels, lanes) / lanes) /
                             (w.stride[1] * w.stride[2]);
     const Index spreading = size[1] * size[2] * (settings.shape.channels + 3) * w.kernel[1] * (padded_run / lanes);
-    scatter = !sparse_input && !winograd && !depthwise && settings.groups == 1 && w.dilation[2] == 1 && w.kernel[0] == 1 &&
+    scatter = !sparse_input && !winograd && !signal && !depthwise && settings.groups == 1 && w.dilation[2] == 1 && w.kernel[0] == 1 &&
               size[0] == 1 && x.size[0] == 1 && 4 * spreading < 3 * gathering;
     if (!scatter) return;
     window.channels = window.stride = group_channels;
@@ -283,6 +284,10 @@ void Convolution::input_gradient(Index n, int thread, const Tensor& du, const fl
     const Index width = 2 * lanes;
     if (scatter) {
         scatter_gradient(n, thread, du, dy);
+        return;
+    }
+    if (signal_backward) {
+        signal_input_gradient(du, dy, to, thread);
         return;
     }
     if (winograd_pairs_input) {

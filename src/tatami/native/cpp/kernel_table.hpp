@@ -275,6 +275,28 @@ struct WinogradPairs {
     Index tiles;  // at most so many at a time: scratch holds tiles · 16 · (pixel / 2 + 2 · lanes) words
 };
 
+// Winograd's convolution of a signal; see winograd_signal.hpp.
+struct SignalWinograd {
+    const float* input;  // at the first tap of the first output
+    Index pixel;         // floats from one position to the next, a multiple of lanes
+    Index input_channels;
+    Index taps;          // 2 or more
+    Index width;         // outputs
+    const float* weight;  // transformed, panel by panel
+    Index panels;         // of 2 vectors, the last one of
+    int last_vectors;
+    const float* bias;  // or null
+    float* output;
+    Index output_pixel;
+    bool relu;
+    bool accumulate;
+    bool pool;           // write the maxima of pairs after ReLU
+    std::uint8_t* code;  // with pool: which won, or null
+    Index code_stride;
+    float* scratch;  // pairs · products · pixel floats, a window having so many products; see products_of
+    Index pairs;     // of outputs at a time
+};
+
 // One line of pixels of a normalisation channel by channel; see normalization.hpp.
 struct NormalizedLine {
     const float* x;
@@ -474,6 +496,9 @@ struct Kernels {
     // The same for an even number of input channels, two of them in a word.
     void (*winograd_weight_of_pairs)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
     void (*sparse_input_gradient_of_pairs)(const SparseInputGradient&);  // filters in pairs; see sparse_input_pairs.hpp
+    void (*signal_winograd)(const SignalWinograd&);
+    void (*signal_winograd_weight)(const float* weight, float* transformed, Index input_channels, Index taps, int vectors,
+                                   bool reversed);
     void (*activate)(Activation, const float* x, float* y, Index count);
     // dx (+)= f'(y) · dy
     void (*activate_gradient)(Activation, const float* y, const float* dy, float* dx, Index count, bool accumulate);

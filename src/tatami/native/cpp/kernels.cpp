@@ -24,6 +24,7 @@
 #include "weight_gradient.hpp"
 #include "winograd.hpp"
 #include "winograd_pairs.hpp"
+#include "winograd_signal.hpp"
 
 namespace tatami {
 
@@ -36,6 +37,7 @@ const Kernels* TATAMI_KERNELS() {
         sparse_signal_gradient,
         scatter_gradient, winograd, winograd_weight,
         winograd_of_pairs, winograd_weight_of_pairs, sparse_input_gradient_of_pairs,
+        signal_winograd, signal_winograd_weight,
         activate,         activate_gradient, curve, curve_gradient, curve_pixels, activate_pair, activate_pair_gradient,
         add,            multiply, column_sums, centred_sums, normalize, normalize_gradient, local_response, local_response_gradient, update, keep_mask, transpose, &layer_kernels,
         recurrent_step, recurrent_gradient, &plane_kernels,

@@ -127,6 +127,18 @@ bool winograd_fits(const Engine& engine, int node) {
            convolution.shape.channels >= enough && !(uses_pairs(engine, node) && channels % 2 != 0);
 }
 
+bool signal_fits(const Engine& engine, int node) {
+    const Node& convolution = engine.nodes()[static_cast<std::size_t>(node)];
+    if (convolution.kind != Kind::convolution || convolution.groups != 1 || engine.bf16() || sees_everything(engine, node)) return false;
+    const WindowSettings& w = convolution.window;
+    const Shape& from = engine.nodes()[static_cast<std::size_t>(convolution.inputs[0])].shape;
+    constexpr Index enough = 16;  // with fewer the transforms cost more than they save
+    const Size& size = convolution.shape.size;
+    return w.kernel[0] == 1 && w.kernel[1] == 1 && w.kernel[2] >= 3 && w.kernel[2] <= 9 && w.stride == Size{1, 1, 1} &&
+           w.dilation == Size{1, 1, 1} && size[0] == 1 && size[1] == 1 && from.size[0] == 1 && from.size[1] == 1 &&
+           from.channels >= enough && convolution.shape.channels >= enough;
+}
+
 void Plan::Free::operator()(float* memory) const { free_floats(memory); }
 
 Plan::Plan(Engine& owner, Mode wanted, Index capacity, int threads)
@@ -174,7 +186,8 @@ void Plan::choose_tensors() {
         for (int axis = 0; axis < 3; ++axis) {
             tensor.before[axis] = std::max(tensor.before[axis], nodes[i].window.before[axis]);
             // Winograd's patches reach one pixel beyond an odd size.
-            const Index odd = axis > 0 && winograd_fits(engine, static_cast<int>(i)) ? nodes[i].shape.size[axis] % 2 : 0;
+            const bool in_pairs = winograd_fits(engine, static_cast<int>(i)) || (axis == 2 && signal_fits(engine, static_cast<int>(i)));
+            const Index odd = axis > 0 && in_pairs ? nodes[i].shape.size[axis] % 2 : 0;
             tensor.after[axis] = std::max(tensor.after[axis], nodes[i].window.after[axis] + odd);
         }
     }

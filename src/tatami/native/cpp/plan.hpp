@@ -29,6 +29,7 @@ Shape dense_source(const Engine& engine, int node);
 bool is_depthwise(const Engine& engine, int node);
 bool sees_everything(const Engine& engine, int node);  // a convolution with one window: a dense layer in disguise
 bool winograd_fits(const Engine& engine, int node);  // a 3×3 convolution with stride 1 and enough channels
+bool signal_fits(const Engine& engine, int node);    // a signal's convolution with stride 1 and enough channels
 bool uses_pairs(const Engine& engine, int node);       // bf16: multiplies pairs of numbers
 bool rounds_operands(const Engine& engine, int node);  // bf16 without an instruction for pairs: multiplies rounded floats
 bool uses_tiles(const Engine& engine, int node);     // the same on the processor's tiles

@@ -51,6 +51,18 @@ TATAMI_INLINE Integers load_integers(const std::int32_t* from) {
 TATAMI_INLINE void store_integers(std::int32_t* to, Integers value) {
     *reinterpret_cast<UnalignedIntegers*>(to) = value;
 }
+// The same vector, in a register: where several products share a vector, gcc would load it from memory for each of them.
+TATAMI_INLINE Vector in_register(Vector value) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(value));
+#elif defined(__SSE2__)
+    asm("" : "+x"(value));
+#elif defined(__ARM_NEON)
+    asm("" : "+w"(value));
+#endif
+    return value;
+}
+
 TATAMI_INLINE Vector broadcast(float value) { return value - Vector{}; }
 TATAMI_INLINE Vector zero() { return Vector{}; }
 
