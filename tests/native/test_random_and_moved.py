@@ -62,6 +62,55 @@ def test_an_exact_number_is_dropped_of_the_whole_batch(ratio: float) -> None:
 @every_isa
 @EVERY
 @given(
+    features=channel_counts,
+    units=channel_counts,
+    ratio=ratios,
+    bias=st.booleans(),
+    activation=st.sampled_from((layers.Identity(), layers.ReLU(), layers.LeakyReLU(0.5))),
+    readers=st.booleans(),
+    batch=st.integers(1, 70),
+)
+def test_dropped_connections(
+    isa: str, features: int, units: int, ratio: float, bias: bool, activation: Any, readers: bool, batch: int
+) -> None:
+    """Sums of many integers are exact, too; with a second reader the input's gradient is added to."""
+    network = Network(
+        {
+            "first": layers.Dense(features),
+            "layer": layers.DropConnect(units, ratio, activation, bias=bias),
+            "last": layers.Dense(2),
+            "other": (layers.Dense(2), "first" if readers else "layer"),
+            "sum": (layers.Add(), ("last", "other")),
+        },
+        input_shape=(2,),
+    )
+    assert not executor(network, isa).planned.external
+    compare(network, isa, batch, exact=True, largest=1)
+
+
+@pytest.mark.parametrize("activation", [layers.Sigmoid(), layers.GELU("tanh"), layers.GELU()])
+def test_activations_behind_dropped_connections(activation: Any) -> None:
+    network = Sequential(layers.DropConnect(5, 0.4, activation), input_shape=(20,))
+    x = KEY.normal("x", (6, 20)).astype(np.float32)
+    parameters = network.initialize(1)
+    outputs, gradients = [], []
+    for backend in ("reference", "native"):
+        program = Program(network, SquaredError(), backend=backend)
+        step = program.train_step(parameters, x, np.ones((6, 5), np.float32), key=KEY)
+        outputs.append(step.output)
+        gradients.append(step.gradients["drop_connect1"]["weight"])
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+
+
+def test_an_average_over_samples_runs_on_the_reference() -> None:
+    network = Sequential(layers.DropConnect(5, 0.4, layers.ReLU(), samples=3), input_shape=(20,))
+    assert "reference layer" in Program(network, SquaredError(), backend="native").summary()
+
+
+@every_isa
+@EVERY
+@given(
     channels=channel_counts,
     size=st.lists(st.integers(1, 5), max_size=3),
     batch=st.integers(1, 6),
@@ -316,6 +365,7 @@ def drawn_and_moved() -> Network:
             "log_variance": (layers.Dense(6), "exact"),
             "sample": (layers.GaussianSample(), ("mean", "log_variance")),
             "units": layers.Dropout(0.2),
+            "connections": layers.DropConnect(40, 0.5, layers.ReLU()),
             "dense": layers.Dense(4),
         },
         input_shape=(3, 9, 8),
@@ -362,6 +412,9 @@ HOSTILE: list[tuple[str, tuple[Any, ...], str]] = [
     ("add_noise", (0, float("inf"), 0), "the deviation"),
     ("add_sample", (0, 1, 0), "one shape"),
     ("add_sample", (0, 5, 0), "no node 5"),
+    ("add_drop_connect", (0, 4, 0.5, 0, True), "needs a flat input"),
+    ("add_drop_connect", (1, 0, 0.5, 0, True), "units must be from 1"),
+    ("add_drop_connect", (1, 4, 1.0, 0, True), "the ratio"),
     ("add_resample", (1, [1, 1, 1], ONE, [[1.0]] * 3, 0.0), "with positions"),
     ("add_resample", (0, [1, 1, 0], ONE, [[1.0]] * 3, 0.0), "taps must be from 1"),
     ("add_resample", (0, [1, 1, 2], ONE, [[1.0]] * 3, 0.0), "every tap of every output"),

@@ -17,7 +17,8 @@ from tatami.models import build
 from tatami.network import Network, Parameters, Sequential
 from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, RMSProp
 from tatami.program import Program, TrainingSession
-from tatami.program.native import ACTIVATIONS, SlowLayerWarning
+from tatami.program.native import SlowLayerWarning
+from tatami.program.native_layers import ACTIVATIONS
 from tatami.random import RandomKey
 
 pytestmark = pytest.mark.skipif(not native.is_built(), reason="built without native kernels")

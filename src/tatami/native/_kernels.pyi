@@ -68,9 +68,25 @@ class Engine:
         bias: bool,
     ) -> int: ...
     def add_dense(self, input: int, units: int, bias: bool) -> int: ...
-    def add_max_pool(self, input: int, kernel: Axes, stride: Axes, before: Axes, after: Axes) -> int: ...
+    def add_max_pool(
+        self,
+        input: int,
+        kernel: Axes,
+        stride: Axes,
+        before: Axes,
+        after: Axes,
+        dilation: Axes = [1, 1, 1],
+        ties: int = 0,
+    ) -> int: ...
     def add_average_pool(
-        self, input: int, kernel: Axes, stride: Axes, before: Axes, after: Axes, count_padding: bool
+        self,
+        input: int,
+        kernel: Axes,
+        stride: Axes,
+        before: Axes,
+        after: Axes,
+        count_padding: bool,
+        dilation: Axes = [1, 1, 1],
     ) -> int: ...
     def add_lp_pool(
         self,
@@ -81,6 +97,7 @@ class Engine:
         after: Axes,
         exponent: float,
         normalise: bool,
+        dilation: Axes = [1, 1, 1],
     ) -> int: ...
     def add_global_pool(self, input: int, maximum: bool) -> int: ...
     def add_activation(self, input: int, kind: int, first: float = 0.0, second: float = 0.0) -> int: ...
@@ -136,6 +153,22 @@ class Engine:
     def add_permute(self, input: int, axes: Axes) -> int: ...
     def add_embedding(self, input: int, vocabulary: int, shape: Sequence[int]) -> int: ...
     def add_padding_mask(self, input: int, value: float) -> int: ...
+    def add_unpool(
+        self, input: int, places: int, kernel: Axes, stride: Axes, before: Axes, after: Axes
+    ) -> int: ...
+    def add_stochastic_pool(
+        self,
+        input: int,
+        kernel: Axes,
+        stride: Axes,
+        before: Axes,
+        after: Axes,
+        dilation: Axes,
+        stream: int,
+    ) -> int: ...
+    def add_log_power(self, input: int, groups: int, gain: float) -> int: ...
+    def add_drop_connect(self, input: int, units: int, ratio: float, stream: int, bias: bool) -> int: ...
+    def fix_weights(self, node: int) -> None: ...
     def add_merge(self, inputs: Sequence[int], concatenate: bool) -> int: ...
     def add_external(
         self, inputs: Sequence[int], shape: Sequence[int], parameter_sizes: Sequence[int]

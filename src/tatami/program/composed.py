@@ -3,22 +3,36 @@
 A transposed convolution is a convolution for every phase (the remainder of the output's place by the stride), and their
 maps put side by side; a separable convolution is a depthwise one and a 1x1 one; a funnel (FReLU) is a depthwise
 convolution and the larger of its output and its input; a recurrent layer in both directions is two walks, and their
-outputs one behind the other. The engine keeps the weights of a transposed convolution in another order than the layer
-has them: the order is given as a permutation.
+outputs one behind the other; fixed filters are a convolution whose weights are no parameters, and behind those of a
+short-time Fourier transform stand the powers; behind lost connections stands the layer's activation. The engine keeps
+the weights of a transposed convolution in another order than the layer has them: the order is given as a permutation.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tatami.backends import ReferenceBackend
 from tatami.geometry import Geometry, Shape
-from tatami.layers import GRU, LSTM, RNN, FReLU, Recurrent, SeparableConvolution, TransposedConvolution
+from tatami.layers import (
+    GELU,
+    GRU,
+    LSTM,
+    RNN,
+    DropConnect,
+    FilterBank,
+    FReLU,
+    Recurrent,
+    SeparableConvolution,
+    ShortTimeFourier,
+    TransposedConvolution,
+)
 from tatami.layers.base import Layer
-from tatami.program.native_layers import add_walk, axes
+from tatami.program.native_layers import ACTIVATIONS, add_activation, add_walk, axes, stream_of, window
 
 Indices = NDArray[np.int64]
 
@@ -34,11 +48,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Composed:
-    """The nodes of one layer; the last one's output is the layer's."""
+    """The nodes of one layer; the last one's output is the layer's.
+
+    Attributes:
+        constant: the weights of the first node where they are no parameters.
+    """
 
     first: int
     last: int
     parameters: Mapping[str, Held]
+    constant: NDArray[np.float64] | None = None
 
 
 def is_composed(layer: Layer, shapes: tuple[Shape, ...]) -> bool:
@@ -46,8 +65,12 @@ def is_composed(layer: Layer, shapes: tuple[Shape, ...]) -> bool:
 
     The stride of a transposed convolution must divide its kernel: else some phases would have fewer taps than others.
     """
-    if type(layer) in (SeparableConvolution, FReLU):
+    if type(layer) in (SeparableConvolution, FReLU, FilterBank, ShortTimeFourier):
         return True
+    if isinstance(layer, DropConnect):
+        # Samples at prediction have no kernel.
+        known = type(layer.activation) in (*ACTIVATIONS, GELU)
+        return type(layer) is DropConnect and layer.samples == 0 and known
     if isinstance(layer, Recurrent):
         return type(layer) in (RNN, LSTM, GRU) and layer.direction == "both"
     if type(layer) is not TransposedConvolution or not isinstance(layer, TransposedConvolution):
@@ -63,6 +86,12 @@ def add_composed(engine: Any, layer: Layer, inputs: list[int], shapes: tuple[Sha
         return None
     if isinstance(layer, TransposedConvolution):
         return add_transposed(engine, layer, inputs[0], layer.mirrored(*shapes))
+    if isinstance(layer, DropConnect):
+        return add_drop_connect(engine, layer, inputs[0])
+    if isinstance(layer, FilterBank):
+        return add_filter_bank(engine, layer, inputs[0], layer.window(*shapes))
+    if isinstance(layer, ShortTimeFourier):
+        return add_short_time_fourier(engine, layer, inputs[0], layer.frames(shapes[0]))
     if isinstance(layer, FReLU):
         return add_funnel(engine, inputs[0], layer.window(*shapes))
     if isinstance(layer, Recurrent):
@@ -76,8 +105,8 @@ def add_transposed(engine: Any, layer: TransposedConvolution, source: int, geome
     taps = tuple(count // step for count, step in zip(geometry.kernel, geometry.stride, strict=True))
     reach = axes(tuple(count - 1 for count in taps), 0)
     phases = prod(geometry.stride)
-    window = (axes(taps, 1), [1, 1, 1], reach, reach, [1, 1, 1])
-    first = int(engine.add_convolution(source, layer.filters * phases, *window, geometry.groups, False))
+    settings = (axes(taps, 1), [1, 1, 1], reach, reach, [1, 1, 1], geometry.groups, False)
+    first = int(engine.add_convolution(source, layer.filters * phases, *settings))
     size, stride = axes(geometry.input_shape[1:], 1), axes(geometry.stride, 1)
     before = axes(tuple(pair[0] for pair in geometry.padding), 0)
     last = int(engine.add_interleave(first, size, stride, before, geometry.groups, layer.bias))
@@ -133,13 +162,34 @@ def add_funnel(engine: Any, source: int, geometry: Geometry) -> Composed:
     return Composed(first, last, {"weight": Held(first, "weight"), "bias": Held(first, "bias")})
 
 
+def add_drop_connect(engine: Any, layer: DropConnect, source: int) -> Composed:
+    """Describe the dense layer that loses connections, and its activation."""
+    ratio, stream = float(layer.ratio), stream_of(layer)
+    first = int(engine.add_drop_connect(source, layer.units, ratio, stream, layer.bias))
+    last = add_activation(engine, layer.activation, first)
+    assert last is not None
+    held = {"weight": Held(first, "weight")} | ({"bias": Held(first, "bias")} if layer.bias else {})
+    return Composed(first, last, held)
+
+
+def add_filter_bank(engine: Any, layer: FilterBank, source: int, geometry: Geometry) -> Composed:
+    """Describe fixed filters, the same for every channel."""
+    node = add_channelwise(engine, source, geometry, False)
+    engine.fix_weights(node)
+    return Composed(node, node, {}, np.tile(layer.kernels(), (geometry.channels, *(1,) * geometry.rank)))
+
+
+def add_short_time_fourier(engine: Any, layer: ShortTimeFourier, source: int, frames: Geometry) -> Composed:
+    """Describe filters with the waves of all frequencies, cosines and then sines, and the powers of their answers."""
+    waves = np.concatenate([np.asarray(wave) for wave in layer.waves(ReferenceBackend(), np.float64)])
+    geometry = replace(frames, filters=frames.channels * len(waves), groups=frames.channels)
+    first = add_channelwise(engine, source, geometry, False)
+    engine.fix_weights(first)
+    last = int(engine.add_log_power(first, frames.channels, float(layer.gain)))
+    return Composed(first, last, {}, np.tile(waves, (frames.channels, 1)))
+
+
 def add_channelwise(engine: Any, source: int, geometry: Geometry, bias: bool) -> int:
     """Describe a convolution that keeps the channels apart."""
-    window = (
-        axes(geometry.kernel, 1),
-        axes(geometry.stride, 1),
-        axes(tuple(pair[0] for pair in geometry.padding), 0),
-        axes(tuple(pair[1] for pair in geometry.padding), 0),
-        axes(geometry.dilation, 1),
-    )
-    return int(engine.add_convolution(source, geometry.filters, *window, geometry.groups, bias))
+    settings = (*window(geometry), axes(geometry.dilation, 1), geometry.groups, bias)
+    return int(engine.add_convolution(source, geometry.filters, *settings))

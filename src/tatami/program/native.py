@@ -7,7 +7,7 @@ summary says it always.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from threading import RLock
 from typing import Any
 
@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 from tatami import layers
 from tatami.backends import ReferenceBackend
 from tatami.errors import SettingError, ShapeError
-from tatami.geometry import Geometry, Shape
+from tatami.geometry import Shape
 from tatami.layers.base import Context, Forward, Layer
-from tatami.layers.pooling import Pool
-from tatami.layers.rectifiers import SELU_ALPHA, SELU_SCALE
 from tatami.losses import Objective, SoftmaxCrossEntropy, SquaredError
 from tatami.native import emulated, instruction_set, kernels, tile_support
 from tatami.network import INPUT, Network, Node, Parameters
 from tatami.optimizers import SGD, AdaGrad, Adam, AdamW, Optimizer, OptimizerState, RMSProp
 from tatami.program.composed import Composed, Held, add_composed, is_composed
-from tatami.program.native_layers import DESCRIBED, add_described, axes
+from tatami.program.native_layers import DESCRIBED, add_described, axes, window
 from tatami.program.results import Kept, Pass, Step
 from tatami.program.session import StepResult
 from tatami.random import RandomKey
@@ -35,22 +33,6 @@ PREDICT, TRAIN, INSPECT = 0, 1, 2
 VALUE, GRADIENT, FIRST_SLOT = 0, 1, 2
 # Products of bf16 that stand for one of floats; 0: floats are multiplied.
 PRODUCTS = {"f32": 0, "bf16": 1, "bf16x3": 3}
-# The engine's number of an activation, and where its settings stand.
-ACTIVATIONS: dict[type[Layer], tuple[int, Callable[[Any], tuple[float, ...]]]] = {
-    layers.Identity: (0, lambda layer: ()),
-    layers.Step: (1, lambda layer: ()),
-    layers.Sigmoid: (2, lambda layer: ()),
-    layers.Tanh: (3, lambda layer: ()),
-    layers.ReLU: (4, lambda layer: ()),
-    layers.LeakyReLU: (5, lambda layer: (layer.slope,)),
-    layers.ELU: (6, lambda layer: (layer.alpha, 1.0)),
-    layers.SELU: (6, lambda layer: (SELU_ALPHA, SELU_SCALE)),
-    layers.Softplus: (7, lambda layer: ()),
-    layers.Swish: (8, lambda layer: (layer.beta,)),
-    layers.Mish: (9, lambda layer: ()),
-    layers.HardSigmoid: (12, lambda layer: (layer.slope,)),
-}
-GELU_FORMS = {"exact": 10, "tanh": 11}
 RULES = {"sgd": 0, "momentum": 1, "nesterov": 2, "adagrad": 3, "rmsprop": 4, "adam": 5, "adamw": 6}
 
 Array = NDArray[Any]
@@ -61,24 +43,12 @@ class SlowLayerWarning(UserWarning):
     """A layer has no kernel and runs on the reference backend."""
 
 
-def window(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return kernel, stride, padding before and after along depth, height and width."""
-    return (
-        axes(geometry.kernel, 1),
-        axes(geometry.stride, 1),
-        axes(tuple(pair[0] for pair in geometry.padding), 0),
-        axes(tuple(pair[1] for pair in geometry.padding), 0),
-    )
-
-
 def add_native_layer(
     engine: Engine, layer: Layer, inputs: list[int], shapes: tuple[Shape, ...]
 ) -> int | None:
     """Describe one layer to the engine and return its number, or None where there is no kernel for it."""
     kind = type(layer)
     geometry = layer.window(*shapes)
-    if isinstance(layer, Pool) and geometry and set(geometry.dilation) != {1}:
-        return None  # the kernels of pooling know no gaps between the taps
     if kind is layers.Convolution and isinstance(layer, layers.Convolution) and geometry:
         kernel, stride, before, after = window(geometry)
         dilation = axes(geometry.dilation, 1)
@@ -91,21 +61,10 @@ def add_native_layer(
     if kind is layers.LocallyConnected and isinstance(layer, layers.LocallyConnected) and geometry:
         dilation = axes(geometry.dilation, 1)
         return int(engine.add_local(inputs[0], geometry.filters, *window(geometry), dilation, layer.bias))
-    if kind is layers.MaxPool and isinstance(layer, layers.MaxPool) and geometry:
-        return int(engine.add_max_pool(inputs[0], *window(geometry))) if layer.ties == "first" else None
-    if kind is layers.AveragePool and isinstance(layer, layers.AveragePool) and geometry:
-        return int(engine.add_average_pool(inputs[0], *window(geometry), layer.count_padding))
-    if isinstance(layer, layers.LpPool) and kind in (layers.LpPool, layers.L2Pool) and geometry:
-        return int(engine.add_lp_pool(inputs[0], *window(geometry), float(layer.p), layer.normalise))
     if kind in (layers.GlobalMaxPool, layers.GlobalAveragePool):
         return int(engine.add_global_pool(inputs[0], kind is layers.GlobalMaxPool))
     if kind is layers.Dense and isinstance(layer, layers.Dense):
         return int(engine.add_dense(inputs[0], layer.units, layer.bias))
-    if kind in ACTIVATIONS:
-        number, settings_of = ACTIVATIONS[kind]
-        return int(engine.add_activation(inputs[0], number, *map(float, settings_of(layer))))
-    if kind is layers.GELU and isinstance(layer, layers.GELU):
-        return int(engine.add_activation(inputs[0], GELU_FORMS[layer.form]))
     if kind is layers.Softmax:
         return int(engine.add_softmax(inputs[0]))
     if kind is layers.Flatten:
@@ -201,6 +160,10 @@ class PlannedNetwork:
         if rule is None:
             raise TypeError(f"the engine has no rule for {type(optimizer).__name__}")
         self.engine.finish(*rule, clip_norm or 0.0)
+        for composed in self.composed.values():
+            if composed.constant is not None:
+                held = self.engine.parameter_index(composed.first, "weight")
+                self.engine.set_parameter(held, VALUE, as_floats(composed.constant))
         self.parameters: list[tuple[str, str, Shape, int]] = []
         self.order: dict[int, Array] = {}  # of the parameters that the engine keeps in an order of its own
         for layer, specs in network.parameter_specs.items():

@@ -9,10 +9,27 @@ from collections.abc import Callable
 from typing import Any
 
 from tatami import layers
-from tatami.geometry import Shape
+from tatami.geometry import Geometry, Shape
 from tatami.layers.base import Layer
+from tatami.layers.rectifiers import SELU_ALPHA, SELU_SCALE
 from tatami.layers.resampling import Resampling
 
+# The engine's number of an activation, and where its settings stand.
+ACTIVATIONS: dict[type[Layer], tuple[int, Callable[[Any], tuple[float, ...]]]] = {
+    layers.Identity: (0, lambda layer: ()),
+    layers.Step: (1, lambda layer: ()),
+    layers.Sigmoid: (2, lambda layer: ()),
+    layers.Tanh: (3, lambda layer: ()),
+    layers.ReLU: (4, lambda layer: ()),
+    layers.LeakyReLU: (5, lambda layer: (layer.slope,)),
+    layers.ELU: (6, lambda layer: (layer.alpha, 1.0)),
+    layers.SELU: (6, lambda layer: (SELU_ALPHA, SELU_SCALE)),
+    layers.Softplus: (7, lambda layer: ()),
+    layers.Swish: (8, lambda layer: (layer.beta,)),
+    layers.Mish: (9, lambda layer: ()),
+    layers.HardSigmoid: (12, lambda layer: (layer.slope,)),
+}
+GELU_FORMS = {"exact": 10, "tanh": 11}
 Describe = Callable[[Any, Any, list[int], tuple[Shape, ...]], int | None]
 
 
@@ -84,6 +101,16 @@ def add_walk(engine: Any, layer: layers.Recurrent, inputs: list[int], reverse: b
 def axes(values: Shape, fill: int) -> list[int]:
     """Write the numbers of 1, 2 or 3 axes as (depth, height, width)."""
     return [fill] * (3 - len(values)) + list(values)
+
+
+def window(geometry: Geometry) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return kernel, stride, padding before and after along depth, height and width."""
+    return (
+        axes(geometry.kernel, 1),
+        axes(geometry.stride, 1),
+        axes(tuple(pair[0] for pair in geometry.padding), 0),
+        axes(tuple(pair[1] for pair in geometry.padding), 0),
+    )
 
 
 def stream_of(layer: Layer) -> int:
@@ -161,6 +188,46 @@ def add_padding_mask(
     return int(engine.add_padding_mask(inputs[0], float(layer.value)))
 
 
+TIES = {"first": 0, "all": 1, "even": 2}
+
+
+def add_max_pool(engine: Any, layer: layers.MaxPool, inputs: list[int], shapes: tuple[Shape, ...]) -> int:
+    """Describe maxima of windows."""
+    geometry = layer.window(*shapes)
+    gaps = axes(geometry.dilation, 1)
+    return int(engine.add_max_pool(inputs[0], *window(geometry), gaps, TIES[layer.ties]))
+
+
+def add_average_pool(
+    engine: Any, layer: layers.AveragePool, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int:
+    """Describe means of windows."""
+    geometry = layer.window(*shapes)
+    gaps = axes(geometry.dilation, 1)
+    return int(engine.add_average_pool(inputs[0], *window(geometry), layer.count_padding, gaps))
+
+
+def add_lp_pool(engine: Any, layer: layers.LpPool, inputs: list[int], shapes: tuple[Shape, ...]) -> int:
+    """Describe p-norms of windows."""
+    geometry = layer.window(*shapes)
+    gaps = axes(geometry.dilation, 1)
+    return int(engine.add_lp_pool(inputs[0], *window(geometry), float(layer.p), layer.normalise, gaps))
+
+
+def add_unpool(engine: Any, layer: layers.MaxUnpool, inputs: list[int], shapes: tuple[Shape, ...]) -> int:
+    """Describe the way back from maxima to where they stood."""
+    return int(engine.add_unpool(*inputs, *window(layer.pool.window(shapes[1]))))
+
+
+def add_stochastic_pool(
+    engine: Any, layer: layers.StochasticPool, inputs: list[int], shapes: tuple[Shape, ...]
+) -> int:
+    """Describe a random entry of every window."""
+    geometry = layer.window(*shapes)
+    gaps = axes(geometry.dilation, 1)
+    return int(engine.add_stochastic_pool(inputs[0], *window(geometry), gaps, stream_of(layer)))
+
+
 DESCRIBED: dict[type[Layer], Describe] = {
     layers.PReLU: add_prelu,
     layers.Maxout: add_maxout,
@@ -181,10 +248,26 @@ DESCRIBED: dict[type[Layer], Describe] = {
     layers.Permute: add_permute,
     layers.Embedding: add_embedding,
     layers.PaddingMask: add_padding_mask,
+    layers.MaxPool: add_max_pool,
+    layers.AveragePool: add_average_pool,
+    layers.LpPool: add_lp_pool,
+    layers.L2Pool: add_lp_pool,
+    layers.MaxUnpool: add_unpool,
+    layers.StochasticPool: add_stochastic_pool,
 }
+
+
+def add_activation(engine: Any, layer: Layer, source: int) -> int | None:
+    """Describe an activation without parameters, or return None where it is none."""
+    if type(layer) in ACTIVATIONS:
+        number, settings_of = ACTIVATIONS[type(layer)]
+        return int(engine.add_activation(source, number, *map(float, settings_of(layer))))
+    if type(layer) is layers.GELU and isinstance(layer, layers.GELU):
+        return int(engine.add_activation(source, GELU_FORMS[layer.form]))
+    return None
 
 
 def add_described(engine: Any, layer: Layer, inputs: list[int], shapes: tuple[Shape, ...]) -> int | None:
     """Describe a layer of this module to the engine, or return None where it is none of them."""
     describe = DESCRIBED.get(type(layer))
-    return describe(engine, layer, inputs, shapes) if describe else None
+    return describe(engine, layer, inputs, shapes) if describe else add_activation(engine, layer, inputs[0])

@@ -36,7 +36,11 @@ def described(planned: "PlannedNetwork", mode: int) -> dict[str, str]:
     """Return what the engine says of every layer in one way of running, with names instead of numbers."""
     lines = planned.engine.describe(mode, 1)
     names = {number: name for name, number in planned.number.items()}
-    first = {composed.last: lines[composed.first] + ", then " for composed in planned.composed.values()}
+    first = {
+        composed.last: lines[composed.first] + ", then "
+        for composed in planned.composed.values()
+        if composed.first != composed.last
+    }
     return {
         name: first.get(number, "")
         + re.sub(r"^fused into (\d+)$", lambda found: f"fused into {names[int(found[1])]}", lines[number])

@@ -125,7 +125,7 @@ int Engine::add_dense(int input, Index units, bool bias) {
 }
 
 int Engine::add_pool(int input, Kind kind, const WindowSettings& window, bool count_padding, float exponent, bool normalise,
-                     bool global) {
+                     bool global, Ties ties) {
     const Shape& from = checked(input).shape;
     require(!from.flat, "a pooling needs an input with positions");
     Node node;
@@ -137,15 +137,17 @@ int Engine::add_pool(int input, Kind kind, const WindowSettings& window, bool co
         node.window.kernel = from.size;
         node.window.stride = from.size;
     }
-    require(node.window.dilation == Size({1, 1, 1}), "poolings are not dilated");
     multiply_sizes({node.window.kernel[0], node.window.kernel[1], node.window.kernel[2], 2048});  // taps fit into 31 bits
     node.shape = {from.channels, output_size(from.size, node.window), global};
     for (int axis = 0; axis < 3; ++axis)
         for (Index position = 0; position < node.shape.size[axis]; ++position) {
             const Index start = position * node.window.stride[axis] - node.window.before[axis];
-            require(start + node.window.kernel[axis] > 0 && start < from.size[axis], "a pooling window sees only padding");
+            const Index gap = node.window.dilation[axis], first = start < 0 ? (gap - 1 - start) / gap : 0;
+            require(first < node.window.kernel[axis] && start + first * gap < from.size[axis],
+                    "a pooling window sees only padding");
         }
     require(std::isfinite(exponent) && exponent >= 1.0f, "the exponent must be a finite number of at least 1");
+    node.ties = ties;
     node.count_padding = count_padding;
     node.exponent = exponent;
     node.normalise = normalise;
@@ -388,6 +390,7 @@ void Engine::create_parameters() {
         const auto absent = std::count(node.connections.begin(), node.connections.end(), Index{-1});
         add_parameter(number, "weight", multiply_sizes({filters, rows}) - absent * taps, padded, true);
         Parameter& weight = parameters_.back();
+        weight.trained = !node.fixed;
         weight.groups = groups;
         weight.group_filters = group_filters;
         weight.group_channels = group_channels;
@@ -499,6 +502,7 @@ Update Engine::next_update(double rate) {
 
 void Engine::update_piece(const Update& step, const Parameter& parameter, Index first, Index count,
                           const float* gradient) const {
+    if (!parameter.trained) return;
     const Index at = parameter.offset + first;
     Update own = step;
     own.decay = parameter.decays ? static_cast<float>(optimizer_.decay) : 0.0f;

@@ -33,6 +33,7 @@ struct DescriptionError : std::invalid_argument {
 enum class Kind { input, convolution, dense, max_pool, average_pool, lp_pool, activation, softmax, dropout, flatten, add,
                   concatenate, multiply, batch_norm, local_response, reshape, slopes, pieces, larger, example_norm,
                   noise, sample, resample, adaptive_pool, permute, embedding, padding_mask,
+                  unpool, stochastic_pool, log_power, drop_connect,
                   interleave, recurrent, local, external };
 
 enum class Mode : int { predict = 0, train = 1, inspect = 2 };
@@ -76,6 +77,8 @@ struct Node {
     bool shared = false;         // one learned slope for all channels
     Index pieces = 1;            // channels that become their maximum
     bool over_channels = false;  // of a normalisation within an example: every pixel by itself
+    Ties ties = Ties::first;     // of a maximum
+    bool fixed = false;          // a convolution whose weights are no parameters
     bool by_channel = false;     // a dropout of whole maps
     bool exact = false;          // a dropout of an exact number of units of the batch
     std::array<AxisMap, 3> maps;
@@ -144,7 +147,7 @@ public:
     int add_local(int input, Index filters, const WindowSettings& window, bool bias);
     int add_dense(int input, Index units, bool bias);
     int add_pool(int input, Kind kind, const WindowSettings& window, bool count_padding, float exponent, bool normalise,
-                 bool global);
+                 bool global, Ties ties = Ties::first);
     int add_activation(int input, const Curve& curve);
     int add_softmax(int input);
     int add_dropout(int input, double ratio, std::uint32_t stream, bool by_channel, bool exact);
@@ -170,6 +173,11 @@ public:
     int add_permute(int input, const std::vector<Index>& axes);
     int add_embedding(int input, Index vocabulary, const Shape& shape);
     int add_padding_mask(int input, float value);
+    int add_unpool(int input, int before, const WindowSettings& window);
+    int add_stochastic_pool(int input, const WindowSettings& window, std::uint32_t stream);
+    int add_log_power(int input, Index groups, float gain);
+    int add_drop_connect(int input, Index units, double ratio, std::uint32_t stream, bool bias);
+    void fix_weights(int node);  // of a convolution: they are set, and nothing moves them
     int add_external(const std::vector<int>& inputs, const Shape& shape, const std::vector<Index>& parameter_sizes);
     void finish(const OptimizerSettings& optimizer);
 

@@ -239,6 +239,60 @@ void Engine::clear_unconnected(int node) const {
                     gradient[panel.weight + (t * p.group_channels + c) * panel.vectors * kernels_.lanes + k] = 0.0f;
 }
 
+int Engine::add_unpool(int input, int before, const WindowSettings& window) {
+    const Shape values = checked(input).shape, places = checked(before).shape;
+    const int number = add_pool(before, Kind::max_pool, window, false, 2, true, false);
+    const Shape pooled = nodes_.back().shape;
+    nodes_.pop_back();
+    require(pooled.channels == values.channels && pooled.size == values.size && !values.flat,
+            "the values must have the shape that the pooling gives");
+    Node node = node_like(before, Kind::unpool);
+    node.inputs = {input, before};
+    node.shape = places;
+    node.window = window;
+    require(number == static_cast<int>(nodes_.size()), "the nodes are out of order");
+    return append(node);
+}
+
+int Engine::add_stochastic_pool(int input, const WindowSettings& window, std::uint32_t stream) {
+    const int number = add_pool(input, Kind::stochastic_pool, window, false, 2, true, false);
+    nodes_.back().stream = stream;
+    return number;
+}
+
+int Engine::add_log_power(int input, Index groups, float gain) {
+    Node node = node_like(input, Kind::log_power);
+    check_axis(groups, "groups");
+    const Size& size = node.shape.size;
+    require(!node.shape.flat && size[0] == 1 && size[1] == 1, "powers need frames of a signal");
+    require(node.shape.channels % (2 * groups) == 0, "every frequency has a real and an imaginary part");
+    require(std::isfinite(gain) && gain > 0, "the gain must be a finite number above 0");
+    node.groups = groups;
+    node.constant = gain;
+    node.shape = {groups, {1, node.shape.channels / (2 * groups), size[2]}, false};
+    return append(node);
+}
+
+int Engine::add_drop_connect(int input, Index units, double ratio, std::uint32_t stream, bool bias) {
+    Node node = node_like(input, Kind::drop_connect);
+    require(node.shape.flat, "a dense layer needs a flat input");
+    check_axis(units, "units");
+    require(ratio >= 0.0 && ratio < 1.0, "the ratio must be at least 0 and below 1");
+    multiply_sizes({units, node.shape.channels});
+    node.shape.channels = units;
+    node.ratio = ratio;
+    node.stream = stream;
+    node.bias = bias;
+    return append(node);
+}
+
+void Engine::fix_weights(int node) {
+    require_open();
+    require(checked(node).kind == Kind::convolution && !nodes_[static_cast<std::size_t>(node)].bias,
+            "only a convolution without a bias can have fixed weights");
+    nodes_[static_cast<std::size_t>(node)].fixed = true;
+}
+
 // A first and perhaps a second parameter, in the order that the user has them; false for layers of another kind.
 bool Engine::create_layer_parameters(int number) {
     const std::size_t at = static_cast<std::size_t>(number);
@@ -254,6 +308,13 @@ bool Engine::create_layer_parameters(int number) {
             const Index count = node.per_value ? node.shape.count() : channels;
             create(0, "scale", node.affine ? count : 0, count, true);
             create(1, "bias", node.bias ? count : 0, count, false);
+            return true;
+        }
+        case Kind::drop_connect: {
+            const Index weights = multiply_sizes({channels, nodes_[static_cast<std::size_t>(node.inputs[0])].shape.channels});
+            create(0, "weight", weights, weights, true);
+            // As behind a dense layer's bias there is room for a panel beyond the last unit.
+            create(1, "bias", node.bias ? channels : 0, channels + 2 * kernels_.lanes, false);
             return true;
         }
         case Kind::embedding:

@@ -79,18 +79,23 @@ struct DepthwiseWeightGradient {
     bool accumulate;
 };
 
+// Which of several equal maxima gets the gradient: the first one, all of them the whole of it, or all an equal share.
+enum class Ties : int { first = 0, all = 1, even = 2 };
+
 // A pooling of one image; see pooling.hpp. Axes are depth, height, width.
 struct Pooling {
     const float* input;
     float* output;
     std::int32_t* winner;  // max: number of the winning tap, one for each output float; may be null
     Index size[3], output_size[3], kernel[3], stride[3], before[3];
+    Index dilation[3];  // positions from one tap to the next
     Index input_step[3], output_step[3];  // floats from one pixel to the next along each axis
     Index winner_step[3];
     Index channels;  // a multiple of lanes
     bool count_padding;
     bool normalise;
     float exponent;
+    Ties ties;
 };
 
 struct PoolingGradient {

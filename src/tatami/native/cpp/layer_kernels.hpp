@@ -3,8 +3,10 @@
 
 #include "example_normalization.hpp"
 #include "exponentials.hpp"
+#include "log_power.hpp"
 #include "maxima.hpp"
 #include "random_mask.hpp"
+#include "rare_pooling.hpp"
 #include "resample.hpp"
 #include "slopes.hpp"
 
@@ -26,6 +28,10 @@ constexpr tatami::LayerKernels layer_kernels = {
     exponentials,
     resample,
     resample_gradient,
+    take_winners,
+    stochastic_pool,
+    log_power,
+    log_power_gradient,
 };
 
 }  // namespace

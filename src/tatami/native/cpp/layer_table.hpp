@@ -103,6 +103,14 @@ struct LayerKernels {
     void (*exponentials)(const float* x, float factor, float* y, Index count);
     void (*resample)(const ResampledLine&);
     void (*resample_gradient)(const ResampledLine&);
+    // dx (+)= dy at the winner of every window; dy lies like the pooling's input, dx like its output.
+    void (*take_winners)(const PoolingGradient&, bool accumulate);
+    // Of every window the weighted mean, or with numbers drawn from 0 to 1 (which lie like the winners) one entry.
+    void (*stochastic_pool)(const Pooling&, const float* drawn);
+    // y = log(1 + gain·(re² + im²)), and the derivatives with respect to re and im for dy
+    void (*log_power)(const float* real, const float* imaginary, float gain, float* y, Index count);
+    void (*log_power_gradient)(const float* real, const float* imaginary, float gain, const float* dy, float* dreal,
+                               float* dimaginary, Index count, bool accumulate);
 };
 
 }  // namespace tatami

@@ -270,25 +270,28 @@ NB_MODULE(_kernels, module) {
              "input"_a, "filters"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a, "bias"_a)
         .def("add_dense", &Engine::add_dense, "input"_a, "units"_a, "bias"_a)
         .def("add_max_pool",
-             [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after) {
-                 return e.add_pool(input, Kind::max_pool, window_of(kernel, stride, before, after, {1, 1, 1}), false, 2, true,
-                                   false);
+             [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after,
+                const Size& dilation, int ties) {
+                 require(ties >= 0 && ties <= 2, "the rule for ties is from 0 to 2");
+                 return e.add_pool(input, Kind::max_pool, window_of(kernel, stride, before, after, dilation), false, 2, true,
+                                   false, static_cast<Ties>(ties));
              },
-             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a)
+             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a = Size{1, 1, 1}, "ties"_a = 0)
         .def("add_average_pool",
              [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after,
-                bool count_padding) {
-                 return e.add_pool(input, Kind::average_pool, window_of(kernel, stride, before, after, {1, 1, 1}),
+                bool count_padding, const Size& dilation) {
+                 return e.add_pool(input, Kind::average_pool, window_of(kernel, stride, before, after, dilation),
                                    count_padding, 2, true, false);
              },
-             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "count_padding"_a)
+             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "count_padding"_a, "dilation"_a = Size{1, 1, 1})
         .def("add_lp_pool",
              [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after,
-                float exponent, bool normalise) {
-                 return e.add_pool(input, Kind::lp_pool, window_of(kernel, stride, before, after, {1, 1, 1}), false, exponent,
+                float exponent, bool normalise, const Size& dilation) {
+                 return e.add_pool(input, Kind::lp_pool, window_of(kernel, stride, before, after, dilation), false, exponent,
                                    normalise, false);
              },
-             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "exponent"_a, "normalise"_a)
+             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "exponent"_a, "normalise"_a,
+             "dilation"_a = Size{1, 1, 1})
         .def("add_global_pool",
              [](Engine& e, int input, bool maximum) {
                  return e.add_pool(input, maximum ? Kind::max_pool : Kind::average_pool, {}, false, 2, true, true);
@@ -339,6 +342,21 @@ NB_MODULE(_kernels, module) {
              },
              "input"_a, "vocabulary"_a, "shape"_a)
         .def("add_padding_mask", &Engine::add_padding_mask, "input"_a, "value"_a)
+        .def("add_unpool",
+             [](Engine& e, int input, int places, const Size& kernel, const Size& stride, const Size& before, const Size& after) {
+                 return e.add_unpool(input, places, window_of(kernel, stride, before, after, {1, 1, 1}));
+             },
+             "input"_a, "places"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a)
+        .def("add_stochastic_pool",
+             [](Engine& e, int input, const Size& kernel, const Size& stride, const Size& before, const Size& after,
+                const Size& dilation, std::uint32_t stream) {
+                 return e.add_stochastic_pool(input, window_of(kernel, stride, before, after, dilation), stream);
+             },
+             "input"_a, "kernel"_a, "stride"_a, "before"_a, "after"_a, "dilation"_a, "stream"_a)
+        .def("add_log_power", &Engine::add_log_power, "input"_a, "groups"_a, "gain"_a)
+        .def("add_drop_connect", &Engine::add_drop_connect, "input"_a, "units"_a, "ratio"_a, "stream"_a, "bias"_a)
+        .def("fix_weights", &Engine::fix_weights, "node"_a,
+             "The weights of a convolution are set after `finish`, and no step moves them.")
         .def("add_merge", &Engine::add_merge, "inputs"_a, "concatenate"_a)
         .def("add_external",
              [](Engine& e, const std::vector<int>& inputs, const std::vector<Index>& shape,

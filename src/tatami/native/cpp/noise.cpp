@@ -9,20 +9,12 @@
 #include <vector>
 
 #include "layer_table.hpp"
+#include "random_stream.hpp"
 #include "simple.hpp"
 
 namespace tatami {
 
 namespace {
-
-// The words that a layer draws in a step.
-struct Stream {
-    Stream(const RandomKey& key, std::uint32_t name)
-        : words{static_cast<std::uint32_t>(key.seed), static_cast<std::uint32_t>(key.seed >> 32)},
-          counter{key.step, key.epoch, name} {}
-    std::uint32_t words[2];
-    std::uint32_t counter[3];
-};
 
 class Random : public Simple {
 public:

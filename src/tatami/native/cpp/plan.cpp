@@ -223,6 +223,7 @@ void Plan::build_operations() {
         const WindowSettings& w = nodes[static_cast<std::size_t>(node)].window;
         const Index height = nodes[static_cast<std::size_t>(nodes[static_cast<std::size_t>(node)].inputs[0])].shape.size[1];
         const Size pair{1, height == 1 ? 1 : 2, 2};  // signals have one row
+        if (w.dilation != Size{1, 1, 1} || nodes[static_cast<std::size_t>(node)].ties != Ties::first) return false;
         return w.kernel == pair && w.stride == pair && w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0};
     };
 
@@ -306,7 +307,7 @@ void Plan::decide_gradients() {
     if (!trains()) return;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         const Node& node = nodes[i];
-        bool any = node.kind == Kind::convolution || node.kind == Kind::dense || node.kind == Kind::batch_norm ||
+        bool any = (node.kind == Kind::convolution && !node.fixed) || node.kind == Kind::dense || node.kind == Kind::batch_norm ||
                    (node.kind == Kind::interleave && node.bias) ||
                    engine.learns(static_cast<int>(i)) || (node.kind == Kind::external && !node.parameter_sizes.empty());
         for (int input : node.inputs) any = any || needed_[static_cast<std::size_t>(input)];

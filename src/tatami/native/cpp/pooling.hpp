@@ -23,8 +23,10 @@ struct Window {
         for (int axis = 0; axis < 3; ++axis) {
             const Index start = position[axis] * job.stride[axis] - job.before[axis];
             window.start[axis] = start;
-            window.from[axis] = start < 0 ? -start : 0;
-            const Index room = job.size[axis] - start;
+            const Index gap = job.dilation[axis];
+            window.from[axis] = start < 0 ? (gap == 1 ? -start : (gap - 1 - start) / gap) : 0;
+            const Index beyond = job.size[axis] - start;  // taps stand at 0, gap, 2·gap, … below it
+            const Index room = gap == 1 || beyond <= 0 ? beyond : (beyond + gap - 1) / gap;
             window.to[axis] = room < job.kernel[axis] ? room : job.kernel[axis];
             if (window.to[axis] < window.from[axis]) window.to[axis] = window.from[axis];
         }
@@ -51,12 +53,13 @@ TATAMI_INLINE void for_each_window(const Pooling& job, Visit visit) {
 // Calls visit(tap number, input offset) for every tap inside the image in row order.
 template <typename Visit>
 TATAMI_INLINE void for_each_tap(const Pooling& job, const Window& window, const Index step[3], Visit visit) {
+    const Index origin = offset_of(window.start, step);
+    const Index plane = job.dilation[0] * step[0], row = job.dilation[1] * step[1], pixel = job.dilation[2] * step[2];
     for (Index d = window.from[0]; d < window.to[0]; ++d)
         for (Index h = window.from[1]; h < window.to[1]; ++h)
-            for (Index w = window.from[2]; w < window.to[2]; ++w) {
-                const Index at[3] = {window.start[0] + d, window.start[1] + h, window.start[2] + w};
-                visit(static_cast<std::int32_t>((d * job.kernel[1] + h) * job.kernel[2] + w), offset_of(at, step));
-            }
+            for (Index w = window.from[2]; w < window.to[2]; ++w)
+                visit(static_cast<std::int32_t>((d * job.kernel[1] + h) * job.kernel[2] + w),
+                      origin + d * plane + h * row + w * pixel);
 }
 
 void max_pool(const Pooling& job) {
@@ -80,7 +83,34 @@ void max_pool(const Pooling& job) {
     });
 }
 
+// Every maximum of a window gets dy, or all of them share it.
+TATAMI_INLINE void max_pool_gradient_of_ties(const PoolingGradient& job) {
+    for_each_window(job.forward, [&](const Index position[3], const Window& window) {
+        const float* const dy = job.dy + offset_of(position, job.dy_step);
+        const float* const y = job.forward.output + offset_of(position, job.forward.output_step);
+        for (Index c = 0; c < job.forward.channels; c += lanes) {
+            const Vector maximum = load(y + c);
+            Vector count = zero();
+            for_each_tap(job.forward, window, job.forward.input_step, [&](std::int32_t, Index offset) {
+                count += load(job.forward.input + offset + c) == maximum ? broadcast(1.0f) : zero();
+            });
+            const Vector share = job.forward.ties == tatami::Ties::even ? load(dy + c) / count : load(dy + c);
+            for (Index d = window.from[0]; d < window.to[0]; ++d)
+                for (Index h = window.from[1]; h < window.to[1]; ++h)
+                    for (Index w = window.from[2]; w < window.to[2]; ++w) {
+                        const Index at[3] = {window.start[0] + d * job.forward.dilation[0],
+                                             window.start[1] + h * job.forward.dilation[1],
+                                             window.start[2] + w * job.forward.dilation[2]};
+                        const auto won = load(job.forward.input + offset_of(at, job.forward.input_step) + c) == maximum;
+                        float* const dx = job.dx + offset_of(at, job.dx_step) + c;
+                        store(dx, load(dx) + (won ? share : zero()));
+                    }
+        }
+    });
+}
+
 void max_pool_gradient(const PoolingGradient& job) {
+    if (job.forward.ties != tatami::Ties::first) return max_pool_gradient_of_ties(job);
     for_each_window(job.forward, [&](const Index position[3], const Window& window) {
         const float* const dy = job.dy + offset_of(position, job.dy_step);
         const std::int32_t* const winners = job.forward.winner + offset_of(position, job.forward.winner_step);
@@ -168,8 +198,9 @@ void lp_pool_gradient(const PoolingGradient& job) {
         const Vector share = broadcast(job.forward.normalise ? average_share(job.forward, window) : 1.0f);
         for_each_tap(job.forward, window, job.dx_step, [&](std::int32_t tap, Index offset) {
             const Index width = job.forward.kernel[2], height = job.forward.kernel[1];
-            const Index at[3] = {window.start[0] + tap / (height * width), window.start[1] + tap / width % height,
-                                 window.start[2] + tap % width};
+            const Index* const gap = job.forward.dilation;
+            const Index at[3] = {window.start[0] + tap / (height * width) * gap[0],
+                                 window.start[1] + tap / width % height * gap[1], window.start[2] + tap % width * gap[2]};
             const float* const x = job.forward.input + offset_of(at, job.forward.input_step);
             for (Index c = 0; c < job.forward.channels; c += lanes) {
                 const Vector norm = load(y + c), value = load(x + c);

@@ -120,7 +120,7 @@ private:
                         const Index start = first(axis, at[axis]);
                         job.input += start * x.step[axis];
                         job.size[axis] = job.kernel[axis] = job.stride[axis] = last(axis, at[axis]) - start;
-                        job.output_size[axis] = 1;
+                        job.output_size[axis] = job.dilation[axis] = 1;
                         job.input_step[axis] = x.step[axis];
                     }
                     job.channels = y.stride;

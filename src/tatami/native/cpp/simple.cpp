@@ -39,6 +39,7 @@ public:
             job.kernel[axis] = settings.window.kernel[axis];
             job.stride[axis] = settings.window.stride[axis];
             job.before[axis] = settings.window.before[axis];
+            job.dilation[axis] = settings.window.dilation[axis];
             job.input_step[axis] = x.step[axis];
             job.output_step[axis] = y.step[axis];
         }
@@ -49,6 +50,7 @@ public:
         job.count_padding = settings.count_padding;
         job.normalise = settings.normalise;
         job.exponent = settings.exponent;
+        job.ties = settings.ties;
     }
 
     void forward(Index n, int thread) override {
@@ -361,6 +363,10 @@ std::unique_ptr<Operation> make_simple(Plan& plan, int node) {
         case Kind::adaptive_pool: return make_adaptive_pool(plan, node);
         case Kind::permute: return make_permute(plan, node);
         case Kind::embedding: return make_embedding(plan, node);
+        case Kind::unpool: return make_unpool(plan, node);
+        case Kind::stochastic_pool: return make_stochastic_pool(plan, node);
+        case Kind::log_power: return make_log_power(plan, node);
+        case Kind::drop_connect: return make_drop_connect(plan, node);
         case Kind::padding_mask: return make_padding_mask(plan, node);
         case Kind::flatten: return std::make_unique<Flatten>(plan, node);
         case Kind::reshape: return std::make_unique<Reshape>(plan, node);
