@@ -1,9 +1,11 @@
 // What the processor can do at most: loops that only multiply and add in registers, on so many threads at once.
 //
-//     peak THREADS      prints one line of JSON: units -> multiply-adds per second of all threads together
+//     peak THREADS      prints one line of JSON: units -> multiply-adds per second of all threads together;
+//                       memory -> bytes per second
 //
 // f32: fused multiply-adds of whole vectors; bf16_dot: pairs of bf16 products added in f32 (AVX-512 BF16); bf16_tile: AMX tiles.
-// Twelve independent sums hide the latency of an instruction (six for tiles).
+// Twelve independent sums hide the latency of an instruction (six for tiles). memory: every thread copies 8 MiB, more than the
+// second-level cache and about what a batch's activations take; bytes read and bytes written count.
 #include <immintrin.h>
 
 #include <atomic>
@@ -73,6 +75,14 @@ void f32_round() {
     for (Vector& s : sum) __asm__ volatile("" ::"v"(s));
 }
 
+constexpr std::size_t copied = std::size_t{1} << 21;  // floats
+
+void copy_round() {
+    thread_local std::vector<float> from(copied, 1.0f), to(copied);
+    for (std::size_t i = 0; i < copied; i += lanes) __builtin_memcpy(&to[i], &from[i], lanes * sizeof(float));
+    __asm__ volatile("" ::"r"(to.data()) : "memory");
+}
+
 #if defined(__AVX512BF16__)
 void bf16_dot_round() {
     __m512 sum[12];
@@ -115,6 +125,7 @@ void bf16_tile_round() {
 int main(int, char** arguments) {
     const int threads = arguments[1] ? std::atoi(arguments[1]) : 1;
     std::printf("{\"f32\": %.6g", rate(threads, 12.0 * lanes * rounds, f32_round));
+    std::printf(", \"memory\": %.6g", rate(threads, 2.0 * copied * sizeof(float), copy_round));
 #if defined(__AVX512BF16__)
     std::printf(", \"bf16_dot\": %.6g", rate(threads, 12.0 * 32 * rounds, bf16_dot_round));
 #endif
