@@ -179,7 +179,8 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         behind = Sequential(Outside(), *stack, input_shape=input_shape)
         one, both = (Passes.of(network, options) for network in (alone, behind))
         works |= {
-            f"{title}: forward": one.forward,
+            # The network's own input has to be brought into the engine's order; a layer's input has it already.
+            f"{title}: forward": both.forward if multiply_adds else one.forward,
             f"{title}: weight gradient": one.backward,
             f"{title}: both gradients": both.backward,
         }

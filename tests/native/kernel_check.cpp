@@ -52,6 +52,11 @@ struct Case {
     bool relu, pool;
 };
 
+// Inputs of one line are signals: their windows and poolings have one line, too.
+bool is_signal(const Case& c) { return c.height == 1; }
+Index window_lines(const Case& c) { return is_signal(c) ? 1 : c.kernel; }
+Index pool_lines(const Case& c) { return is_signal(c) ? 1 : 2; }
+
 std::string text(const Case& c, const std::string& where) {
     return where + ": batch " + std::to_string(c.batch) + ", input " + std::to_string(c.channels) + "x" + std::to_string(c.height) +
            "x" + std::to_string(c.width) + ", " + std::to_string(c.filters) + " filters " + std::to_string(c.kernel) + ", stride " +
@@ -70,15 +75,15 @@ void for_each_product(const Case& c, Index height, Index width, Visit visit) {
             for (Index y = 0; y < height; ++y)
                 for (Index x = 0; x < width; ++x)
                     for (Index g = 0; g < group_channels; ++g)
-                        for (Index i = 0; i < c.kernel; ++i)
+                        for (Index i = 0; i < window_lines(c); ++i)
                             for (Index j = 0; j < c.kernel; ++j) {
-                                const Index row = y * c.stride + i * c.dilation - c.before;
+                                const Index row = is_signal(c) ? 0 : y * c.stride + i * c.dilation - c.before;
                                 const Index column = x * c.stride + j * c.dilation - c.before;
                                 if (row < 0 || row >= c.height || column < 0 || column >= c.width) continue;
                                 const Index channel = k / group_filters * group_channels + g;
                                 visit(((n * c.filters + k) * height + y) * width + x,
                                       ((n * c.channels + channel) * c.height + row) * c.width + column,
-                                      ((k * group_channels + g) * c.kernel + i) * c.kernel + j);
+                                      ((k * group_channels + g) * window_lines(c) + i) * c.kernel + j);
                             }
 }
 
@@ -98,17 +103,17 @@ void check_convolution(const Kernels& kernels, const Case& c, int products, int 
     Engine engine(kernels, threads, products);
     const int input = engine.add_input({c.channels, {1, c.height, c.width}, false});
     WindowSettings window;
-    window.kernel = {1, c.kernel, c.kernel};
+    window.kernel = {1, window_lines(c), c.kernel};
     window.stride = {1, c.stride, c.stride};
-    window.before = {0, c.before, c.before};
-    window.after = {0, c.after, c.after};
+    window.before = {0, is_signal(c) ? 0 : c.before, c.before};
+    window.after = {0, is_signal(c) ? 0 : c.after, c.after};
     window.dilation = {1, c.dilation, c.dilation};
     const int convolution = engine.add_convolution(input, c.filters, window, c.groups, true);
     int last = convolution;
     if (c.relu) last = engine.add_activation(last, {Activation::relu, 0, 0});
     if (c.pool) {
         WindowSettings pair;
-        pair.kernel = pair.stride = {1, 2, 2};
+        pair.kernel = pair.stride = {1, pool_lines(c), 2};
         last = engine.add_pool(last, Kind::max_pool, pair, false, 2, true, false);
     }
     engine.finish({});
@@ -117,7 +122,7 @@ void check_convolution(const Kernels& kernels, const Case& c, int products, int 
     const Index height = map.size[1], width = map.size[2];
 
     const std::vector<float> x = draws.numbers(c.batch * c.channels * c.height * c.width, 3);
-    const std::vector<float> weight = draws.numbers(c.filters * (c.channels / c.groups) * c.kernel * c.kernel, 2);
+    const std::vector<float> weight = draws.numbers(c.filters * (c.channels / c.groups) * window_lines(c) * c.kernel, 2);
     const std::vector<float> bias = draws.numbers(c.filters, 5);
     engine.set_parameter(engine.parameter_index(convolution, "weight"), 0, weight);
     engine.set_parameter(engine.parameter_index(convolution, "bias"), 0, bias);
@@ -139,9 +144,10 @@ void check_convolution(const Kernels& kernels, const Case& c, int products, int 
         for (Index map_number = 0; map_number < c.batch * c.filters; ++map_number)
             for (Index i = 0; i < result.size[1]; ++i)
                 for (Index j = 0; j < result.size[2]; ++j, ++at) {
-                    winner[at] = static_cast<std::size_t>((map_number * height + 2 * i) * width + 2 * j);
-                    for (Index tap = 1; tap < 4; ++tap) {
-                        const auto other = static_cast<std::size_t>((map_number * height + 2 * i + tap / 2) * width + 2 * j + tap % 2);
+                    const Index upper = map_number * height + pool_lines(c) * i;
+                    winner[at] = static_cast<std::size_t>(upper * width + 2 * j);
+                    for (Index tap = 1; tap < 2 * pool_lines(c); ++tap) {
+                        const auto other = static_cast<std::size_t>((upper + tap / 2) * width + 2 * j + tap % 2);
                         if (output[other] > output[winner[at]]) winner[at] = other;
                     }
                     pooled[at] = output[winner[at]];
@@ -247,6 +253,9 @@ void check_all(const Kernels& kernels) {
         {2, 7, 8, 9, 7, 3, 1, 1, 1, 1, 7, true, false},    {2, 16, 8, 9, 16, 3, 2, 0, 1, 2, 16, false, false},
         {17, 2, 5, 5, 4, 5, 1, 2, 2, 1, 1, true, true},    {2, 5, 10, 10, 3, 3, 1, 2, 2, 2, 1, false, false},
         {2, 8, 6, 6, 12, 6, 1, 0, 0, 1, 1, true, false},   {4, 20, 12, 12, 40, 3, 1, 1, 1, 1, 1, true, true},
+        {3, 2, 1, 21, 9, 5, 1, 2, 2, 1, 1, true, true},    {2, 16, 1, 15, 17, 3, 1, 1, 1, 1, 1, true, false},
+        {2, 17, 1, 20, 33, 5, 1, 2, 1, 1, 1, true, true},  {2, 18, 1, 13, 16, 7, 1, 0, 3, 1, 1, false, false},
+        {1, 33, 1, 12, 70, 4, 1, 1, 2, 1, 1, true, true},  {2, 1, 60, 90, 6, 5, 1, 2, 2, 1, 1, true, true},
     };
     std::uint64_t seed = 1;
     for (const Case& c : cases)

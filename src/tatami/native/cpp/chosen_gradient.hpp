@@ -38,6 +38,9 @@ TATAMI_INLINE Vector pick(Vector quad, Integers code) {
     return _mm512_permutevar_ps(quad, reinterpret_cast<__m512i>(code));
 #elif defined(__AVX2__)
     return _mm256_permutevar_ps(quad, reinterpret_cast<__m256i>(code));
+#elif defined(__ARM_NEON)
+    const Integers bytes = code * 0x04040404 + 0x03020100;  // of the float that each lane wants; zero beyond the quad
+    return reinterpret_cast<Vector>(vqtbl1q_u8(reinterpret_cast<uint8x16_t>(quad), reinterpret_cast<uint8x16_t>(bytes)));
 #else
     Vector picked = broadcast(quad[0]);
     for (int position = 1; position < 4; ++position) picked = code == Integers{} + position ? broadcast(quad[position]) : picked;
