@@ -106,7 +106,7 @@ class Recurrence(nn.Module):
     """PyTorch's recurrent layer in the order it likes best: (time, N, features) in, all states or the last one out."""
 
     def __init__(self, layer: layers.Recurrent, features: int) -> None:
-        """Make the layer; PyTorch's second bias starts from zero and is learned as well."""
+        """Make the layer; PyTorch's second bias is zero and stays so but in a GRU, where it is inside the reset."""
         super().__init__()
         kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
         self.every_step = layer.outputs == "all"
@@ -126,6 +126,7 @@ class Recurrence(nn.Module):
         for name, value in self.walk.named_parameters():
             if name.startswith("bias_hh"):
                 value.zero_()
+                value.requires_grad_(isinstance(self.walk, nn.GRU))
         for name, values in parameters.items():
             plain = name.removeprefix("reverse_")
             if plain in names:  # a GRU's state bias is zero, too

@@ -48,10 +48,12 @@ def integer_parameters(network: Network, largest: int = 2) -> Parameters:
     }
 
 
-def executor(network: Network, isa: str, loss: Any = None, threads: int = 2) -> NativeExecutor:
+def executor(
+    network: Network, isa: str, loss: Any = None, threads: int = 2, precision: str = "f32"
+) -> NativeExecutor:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TATAMI_ISA", isa)
-        return NativeExecutor(network, loss or SquaredError("sum"), threads)
+        return NativeExecutor(network, loss or SquaredError("sum"), threads, precision)
 
 
 # How much more than the expected size of n random roundings, √n, an error may be. Winograd's transforms and the few

@@ -20,8 +20,10 @@
 // The sum over p and images is cut into pieces, so that the rows of x and a stay in the cache while the register tiles of one
 // tile of weights pass over them; a tile's sums run over p and images in one order, whichever thread has it.
 //
-// With bf16 everything here stays in floats: a state is rounded T times on its way through a sequence, the gates save nothing,
-// and PyTorch's autocast, too, leaves the gates in floats.
+// With bf16 (`pairs`) the operands of products are copied into the words that pairs.hpp describes: rows with their floats in
+// pairs, weights with their rows in pairs, and for the weights' gradient, once nobody needs the floats any more, two images of
+// a step in each word, in place. States, gates and sums stay floats. (Three products of bf16 for one of floats need tiles,
+// which recurrent layers do not use: there, too, they multiply floats.)
 #include <algorithm>
 
 #include "plan.hpp"
@@ -46,12 +48,13 @@ public:
           time(owner.engine.nodes()[static_cast<std::size_t>(input)].shape.size[2]),
           width(round_up(units, lanes)),
           gates(settings.cell == Cell::lstm || settings.cell == Cell::gru ? 4 : 1),
-          masked(settings.inputs.size() == 2) {}
+          masked(settings.inputs.size() == 2),
+          pairs(owner.engine.products() == 1) {}
 
     bool by_image() const override { return false; }
     std::string describe() const override {
         const char* const name = settings.cell == Cell::lstm ? "LSTM" : settings.cell == Cell::gru ? "GRU" : "RNN";
-        return std::string(name) + ": products + gates" + (settings.reverse ? ", backwards in time" : "");
+        return std::string(name) + ": products + gates" + (settings.reverse ? ", backwards in time" : "") + (pairs ? ", bf16" : "");
     }
 
     void prepare() override {
@@ -64,6 +67,7 @@ public:
         if (lstm) cells = reserve_slabs(width, trains ? time + 1 : 2);
         if (lstm && trains) squashed = reserve_slabs(width, time);
         bias = plan.reserve(gates * width);
+        if (pairs) words = reserve_slabs(width / 2 + (features + 1) / 2, 1);
         list_panels();
         if (trains) prepare_gradients();
     }
@@ -87,12 +91,12 @@ public:
     void backward_batch() override {
         const Index count = blocks();
         parallel_for(plan.running_threads(), count, 1, [&](Index i, int thread) { walk_back(block(i, count, thread)); });
-        const Index sums = static_cast<Index>(tiles.size());
-        parallel_for(plan.running_threads(), sums + static_cast<Index>(panels.size()), 1, [&](Index i, int thread) {
-            if (i < sums)
-                weight_gradient(tiles[static_cast<std::size_t>(i)], plan.scratch(thread));
-            else
-                bias_gradient(panels[static_cast<std::size_t>(i - sums)], plan.scratch(thread));
+        parallel_for(plan.running_threads(), static_cast<Index>(panels.size()), 1, [&](Index i, int thread) {
+            bias_gradient(panels[static_cast<std::size_t>(i)], plan.scratch(thread));
+        });
+        if (pairs) pair_images();
+        parallel_for(plan.running_threads(), static_cast<Index>(tiles.size()), 1, [&](Index i, int thread) {
+            weight_gradient(tiles[static_cast<std::size_t>(i)], plan.scratch(thread));
         });
         if (masked) clear_mask_gradient();
     }
@@ -111,12 +115,12 @@ private:
         Index column;
         int vectors;
         bool state, input;  // which parts of the row it sees
-        Index weight;
+        Index weight, pair_weight;
     };
     struct BackPanel {  // columns of the gradient of h or x
         Index column;
         int vectors;
-        Index weight;
+        Index weight, pair_weight;
     };
     struct Tile {  // of the weights' gradient: rows of [h, x] × a panel
         const GatePanel* panel;
@@ -178,23 +182,28 @@ private:
         } else {
             list_columns(0, gates * width, true, true);
         }
-        both_parts = {{0, units}, {width, features}};
+        both_parts = {{0, halves(units)}, {pairs ? width / 2 : width, halves(features)}};
     }
 
     void list_columns(Index first, Index count, bool state, bool seen) {
         for (Index at = 0; at < count; at += 2 * lanes) {
             const int vectors = count - at > lanes ? 2 : 1;
             const Index weight = plan.reserve(multiply_sizes({(state ? units : 0) + (seen ? features : 0), vectors * lanes}));
-            panels.push_back({first + at, vectors, state, seen, weight});
+            const Index paired = (state ? halves(units) : 0) + (seen ? halves(features) : 0);
+            const Index pair_weight = pairs ? plan.reserve(multiply_sizes({paired, vectors * lanes})) : 0;
+            panels.push_back({first + at, vectors, state, seen, weight, pair_weight});
         }
     }
+    // Rows of a product: floats, or words of two.
+    Index halves(Index count) const { return pairs ? (count + 1) / 2 : count; }
 
     void prepare_gradients() {
         dstate_stride = row_stride(width);
-        plan.need_scratch(std::max(2 * most_images * dstate_stride, tile_rows * 2 * lanes));
+        gate_words = pairs ? row_stride(gates * width / 2) : 0;
+        plan.need_scratch(std::max(most_images * (2 * dstate_stride + gate_words), tile_rows * 2 * lanes));
         for (Index gate = 0; gate < gates; ++gate) {
-            if (sees_state(gate)) state_gates.push_back({gate * width, units});
-            if (!is_past(gate)) input_gates.push_back({gate * width, units});
+            if (sees_state(gate)) state_gates.push_back({halves(gate * width), halves(units)});
+            if (!is_past(gate)) input_gates.push_back({halves(gate * width), halves(units)});
         }
         list_back(state_back, width, static_cast<Index>(state_gates.size()));
         if (wants_input_gradient) list_back(input_back, plan.gradient(input).stride, static_cast<Index>(input_gates.size()));
@@ -208,7 +217,9 @@ private:
     void list_back(std::vector<BackPanel>& list, Index columns, Index seen_gates) {
         for (Index at = 0; at < columns; at += 2 * lanes) {
             const int vectors = columns - at > lanes ? 2 : 1;
-            list.push_back({at, vectors, plan.reserve(multiply_sizes({seen_gates, units, vectors * lanes}))});
+            const Index weight = plan.reserve(multiply_sizes({seen_gates, units, vectors * lanes}));
+            const Index paired = pairs ? plan.reserve(multiply_sizes({seen_gates, halves(units), vectors * lanes})) : 0;
+            list.push_back({at, vectors, weight, paired});
         }
     }
 
@@ -234,6 +245,16 @@ private:
             if (panel.input)
                 plan.kernels.transpose(parameter(input_weight, 0) + line * features, features, to, to_width, count, features);
         });
+        if (!pairs) return;
+        const float* from = plan.arena() + panel.weight;
+        float* to = plan.arena() + panel.pair_weight;
+        for (const bool state : {true, false}) {
+            if (!(state ? panel.state : panel.input)) continue;
+            const Index count = state ? units : features;
+            plan.kernels.pack_row_pairs(from, to_width, count, to, to_width, to_width);
+            from += count * to_width;
+            to += halves(count) * to_width;
+        }
     }
 
     // Columns of a matrix (gates · units, count), gate by gate as people see them, which is the order of the segments.
@@ -243,6 +264,9 @@ private:
         float* const to = plan.arena() + panel.weight;
         for (Index line = 0; line < lines && columns > 0; ++line)
             std::copy_n(from + line * count + panel.column, columns, to + line * to_width);
+        for (Index first = 0, pair = 0; first < lines && pairs; first += units, pair += halves(units))
+            plan.kernels.pack_row_pairs(to + first * to_width, to_width, units,
+                                        plan.arena() + panel.pair_weight + pair * to_width, to_width, to_width);
     }
 
     // ---- forth ----
@@ -257,12 +281,25 @@ private:
             float* const line = row(rows, position, block);
             for (Index n = 0; n < block.count; ++n)
                 std::copy_n(plan.image(x, block.first + n, 0) + pixel(x, t), features, line + n * rows.stride + width);
-            for (const GatePanel& panel : panels) multiply(panel, line, row(products, position, block), block.count);
+            const float* from = line;
+            if (pairs) {
+                float* const own = row(words, 0, block);
+                for (Index n = 0; n < block.count; ++n) narrow_row(line + n * rows.stride, own + n * words.stride);
+                from = own;
+            }
+            for (const GatePanel& panel : panels) multiply(panel, from, row(products, position, block), block.count);
             plan.kernels.recurrent_step(step_of(block, position));
         }
         if (settings.every_step) return;
         for (Index n = 0; n < block.count; ++n)
             std::copy_n(row(rows, time, block) + n * rows.stride, width, plan.image(y, block.first + n, 0) + y.origin);
+    }
+
+    // [h, x] in words; behind an odd number of features stands a zero.
+    void narrow_row(const float* from, float* to) const {
+        auto* const half = reinterpret_cast<std::uint16_t*>(to);
+        plan.kernels.narrow(from, half, width + features);
+        if (features % 2 != 0) half[width + features] = 0;
     }
 
     void clear(float* from, Index stride, Index count) const {
@@ -272,17 +309,17 @@ private:
     void multiply(const GatePanel& panel, const float* from, float* to, Index count) const {
         CorrelateRow job{};
         job.input = from;
-        job.input_stride = rows.stride;
+        job.input_stride = pairs ? words.stride : rows.stride;
         job.segments = both_parts.data() + (panel.state ? 0 : 1);
         job.segment_count = (panel.state ? 1 : 0) + (panel.input ? 1 : 0);
-        job.weight = plan.arena() + panel.weight;
+        job.weight = plan.arena() + (pairs ? panel.pair_weight : panel.weight);
         job.bias = plan.arena() + bias + panel.column;
         job.output = to + panel.column;
         job.output_stride = products.stride;
         job.pixels = count;
         job.vectors = panel.vectors;
         job.columns = panel.vectors * lanes;
-        plan.kernels.correlate(job);
+        (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(job);
     }
 
     CellStep step_of(const Block& block, Index position) const {
@@ -318,6 +355,7 @@ private:
         const Tensor& dx = plan.gradient(input);
         float* const dstate = plan.scratch(block.thread);
         float* const dcell = dstate + most_images * dstate_stride;
+        float* const own = dcell + most_images * dstate_stride;
         clear(dstate, dstate_stride, block.count);
         clear(dcell, dstate_stride, block.count);
         if (!settings.every_step)
@@ -326,7 +364,13 @@ private:
         for (Index position = time - 1; position >= 0; --position) {
             const Index t = time_at(position);
             plan.kernels.recurrent_gradient(gradient_of(block, position, dstate, dcell));
-            const float* const from = row(products, position, block);
+            const float* from = row(products, position, block);
+            if (pairs) {
+                for (Index n = 0; n < block.count; ++n)
+                    plan.kernels.narrow(from + n * products.stride, reinterpret_cast<std::uint16_t*>(own + n * gate_words),
+                                        gates * width);
+                from = own;
+            }
             for (const BackPanel& panel : input_back)
                 multiply_back(panel, input_gates, from, plan.image(dx, block.first, 0) + pixel(dx, t), dx.image, block.count,
                               accumulate_input);
@@ -344,17 +388,17 @@ private:
                        Index count, bool accumulate) const {
         CorrelateRow job{};
         job.input = from;
-        job.input_stride = products.stride;
+        job.input_stride = pairs ? gate_words : products.stride;
         job.segments = seen.data();
         job.segment_count = static_cast<Index>(seen.size());
-        job.weight = plan.arena() + panel.weight;
+        job.weight = plan.arena() + (pairs ? panel.pair_weight : panel.weight);
         job.output = to + panel.column;
         job.output_stride = to_stride;
         job.pixels = count;
         job.vectors = panel.vectors;
         job.columns = panel.vectors * lanes;
         job.accumulate = accumulate;
-        plan.kernels.correlate(job);
+        (pairs ? plan.kernels.correlate_pairs : plan.kernels.correlate)(job);
     }
 
     CellGradient gradient_of(const Block& block, Index position, float* dstate, float* dcell) const {
@@ -390,9 +434,10 @@ private:
         const GatePanel& panel = *tile.panel;
         const Index from_width = panel.vectors * lanes, count = tile.state ? units : features;
         WeightGradient job{};
-        job.input_stride = rows.stride;
+        const Index together = pairs ? 2 : 1, count_of_rows = (plan.batch() + together - 1) / together;
+        job.input_stride = together * rows.stride;
         job.input_line = rows.slab;
-        job.dy_stride = products.stride;
+        job.dy_stride = together * products.stride;
         job.dy_line = products.slab;
         job.rows = tile.count;
         job.dweight = sums;
@@ -400,20 +445,32 @@ private:
         job.columns = static_cast<int>(from_width);
         const float* const x = plan.arena() + rows.base + (tile.state ? 0 : width) + tile.first;
         const float* const dy = plan.arena() + products.base + panel.column;
-        const Index steps = std::max<Index>(1, piece / plan.batch());
+        const Index steps = std::max<Index>(1, piece / count_of_rows);
         for (Index position = 0; position < time; position += steps)
-            for (Index n = 0; n < plan.batch(); n += piece) {
-                job.input = x + position * rows.slab + n * rows.stride;
-                job.dy = dy + position * products.slab + n * products.stride;
+            for (Index n = 0; n < count_of_rows; n += piece) {
+                job.input = x + position * rows.slab + n * job.input_stride;
+                job.dy = dy + position * products.slab + n * job.dy_stride;
                 job.lines = std::min(steps, time - position);
-                job.pixels = std::min(piece, plan.batch() - n);
-                plan.kernels.weight_gradient(job);
+                job.pixels = std::min(piece, count_of_rows - n);
+                (pairs ? plan.kernels.weight_gradient_of_pairs : plan.kernels.weight_gradient)(job);
                 job.accumulate = true;
             }
         float* const gradient = parameter(tile.state ? state_weight : input_weight, 1) + tile.first;
         for_each_run(panel, [&](Index gate, Index unit, Index lane, Index some) {
             plan.kernels.transpose(sums + lane, from_width, gradient + (seen_gate(gate) * units + unit) * count, count,
                                    tile.count, some);
+        });
+    }
+
+    // Two images of a step in each word, in the place of the first one's row.
+    void pair_images() const {
+        parallel_for(plan.running_threads(), time, 1, [&](Index position, int) {
+            for (Index n = 0; n < plan.batch(); n += 2)
+                for (const Slabs* slabs : {&rows, &products}) {
+                    float* const low = plan.arena() + slabs->base + position * slabs->slab + n * slabs->stride;
+                    const float* const high = n + 1 < plan.batch() ? low + slabs->stride : nullptr;
+                    plan.kernels.pack_pairs(low, high, low, slabs == &rows ? width + features : gates * width);
+                }
         });
     }
 
@@ -438,9 +495,9 @@ private:
     const Node& settings;
     const int lanes;
     const Index units, features, time, width, gates;
-    const bool masked;
-    Index most_images = 0, dstate_stride = 0, bias = 0;
-    Slabs rows, products, cells, squashed;
+    const bool masked, pairs;
+    Index most_images = 0, dstate_stride = 0, gate_words = 0, bias = 0;
+    Slabs rows, products, cells, squashed, words;
     std::vector<GatePanel> panels;
     std::vector<Segment> both_parts, state_gates, input_gates;
     std::vector<BackPanel> state_back, input_back;
