@@ -1,8 +1,9 @@
 // Convolution: what is planned once, and the forward pass.
 //
 // A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 maxima fused, four pixels stay in registers
-// until their maximum is known; signals and products of bf16 go two rows, or one, at a time through a strip of scratch memory
-// that stays in the first-level cache. 3×3 windows with enough channels take Winograd's way, and
+// until their maximum is known; products of bf16, and signals of few channels, go two rows, or one, at a time through a strip of
+// scratch memory that stays in the first-level cache. 3×3 windows with enough channels take Winograd's way, signals with enough
+// channels another form of it (convolution_signal.cpp), and
 // where every channel has its own filter the vector runs over channels. Other activations and averages: convolution_fused.cpp.
 //
 // At prediction a batch normalisation behind it is a line through constants, and goes into the weights when they are packed:

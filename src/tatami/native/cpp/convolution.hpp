@@ -3,6 +3,7 @@
 //   convolution.cpp           what is planned, and the forward pass
 //   convolution_fused.cpp     activations other than ReLU, averages, and their gradients
 //   convolution_backward.cpp  the dense gradients, and the weights transposed for them
+//   convolution_signal.cpp    signals, Winograd's way along their one axis
 //   convolution_sparse.cpp    gradients behind fused maxima, from the winners alone
 //   convolution_pairs.cpp     bf16: operands copied into the words that pairs.hpp describes
 //

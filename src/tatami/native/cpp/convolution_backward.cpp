@@ -3,7 +3,7 @@
 // Input gradient. dx(u) = sum over taps t and filters of dy((u - d·t) / s) · weight(t), where the division leaves no remainder.
 // Input positions with the same remainder (a phase) see the same taps at the same distances, so each phase is a correlation
 // of dy, bordered by zeros, with its share of the weights transposed. Without stride there is one phase, and 3×3 windows with
-// enough channels take Winograd's way. Where the input has few channels every gradient is spread over its window instead.
+// enough channels take Winograd's way, and so do signals (convolution_signal.cpp). Where the input has few channels every gradient is spread over its window instead.
 //
 // Weight gradient. Images are summed within their chunk, chunks in order (`add_up`), whatever the number of threads.
 #include "convolution.hpp"

@@ -1,4 +1,5 @@
-// Convolution behind fused 2×2 maxima: gradients from the winners alone; see sparse_gradient.hpp.
+// Convolution behind fused 2×2 maxima: gradients from the winners alone; see sparse_gradient.hpp, for windows of few floats
+// chosen_gradient.hpp, for signals sparse_signal.hpp.
 //
 // The forward pass left one byte for every pooled value that says where its winner stood. (Averages have no winners: their
 // gradient is spread out, and the dense kernels read it.) Weight and input gradient walk over
