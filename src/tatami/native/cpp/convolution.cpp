@@ -3,7 +3,7 @@
 // A panel of filters is taken over all rows of output pixels. With ReLU and 2×2 maxima fused, four pixels stay in registers
 // until their maximum is known; products of bf16, and signals of few channels, go two rows, or one, at a time through a strip of
 // scratch memory that stays in the first-level cache. 3×3 windows with enough channels take Winograd's way, signals with enough
-// channels another form of it (convolution_signal.cpp), and
+// channels another form of it (convolution_signal.cpp), 1×1 windows behind ReLU skip its zeros (skipping.hpp), and
 // where every channel has its own filter the vector runs over channels. Other activations and averages: convolution_fused.cpp.
 //
 // At prediction a batch normalisation behind it is a line through constants, and goes into the weights when they are packed:
@@ -50,6 +50,7 @@ std::string Convolution::describe() const {
     text += describe_fused(plan.engine, fused);
     if (winograd || signal_forward) text += ", Winograd";
     if (winograd_pairs) text += ", Winograd of pairs";
+    if (skipping || skipping_input) text += ", zeros skipped";
     if (sparse || chosen) text += ", sparse gradients";
     if (pairs || rounds) text += ", bf16";
     return text;
@@ -70,6 +71,9 @@ void Convolution::prepare() {
         folded_bias = plan.reserve(parameter(1).padded);
     }
     prepare_signal(x);
+    const Node& from = plan.engine.nodes()[static_cast<std::size_t>(input)];
+    skipping = skips_zeros(settings.shape.channels) && !pool && (relu || !curve) && from.kind == Kind::activation &&
+               from.curve.kind == Activation::relu;
     if (pool) prepare_pooling(x);
     prepare_activation();
     if (pairs) prepare_pairs();
@@ -108,6 +112,7 @@ void Convolution::prepare_gradients(const Tensor& x) {
     if (wants_input_gradient && !pairs) prepare_scatter(x);
     if (pairs) prepare_gradient_pairs();
     prepare_signal_gradient();
+    skipping_input = wants_input_gradient && relu && !pool && !accumulate_input && skips_zeros(group_channels);
     winograd_input = winograd && wants_input_gradient && !sparse_input;
     if (winograd_input) {
         const Tensor& du = pool ? *full_gradient : plan.gradient(node);
@@ -131,6 +136,10 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
     Index begin = y.size[1] * part / parts, end = y.size[1] * (part + 1) / parts;
     if (depthwise) {
         forward_depthwise(from, to, n, slot, begin, end);
+        return;
+    }
+    if (skipping) {
+        forward_skipping(from, to, begin, end);
         return;
     }
     if (signal_forward) {
@@ -195,6 +204,34 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
                 if (curve && !relu) activate_row(row.output, row.output_stride, pixels, y.step[2], row.pixels, row.columns);
             }
     }
+}
+
+// Two dimensions, so that one call covers an image; whole blocks of the kernel's filters.
+bool Convolution::skips_zeros(Index columns) const {
+    const WindowSettings& w = settings.window;
+    return w.kernel == Size{1, 1, 1} && w.stride == Size{1, 1, 1} && w.before == Size{0, 0, 0} && w.after == Size{0, 0, 0} &&
+           settings.groups == 1 && settings.shape.size[0] == 1 && !pairs && !rounds && columns % 64 == 0;
+}
+
+void Convolution::forward_skipping(const float* from, float* to, Index begin, Index end) const {
+    const Tensor& x = plan.value(input);
+    const Tensor& y = plan.value(node);
+    SkippingImage job{};
+    job.input = from + begin * x.step[1];
+    job.input_stride = x.step[2];
+    job.input_line = x.step[1];
+    job.rows = group_channels;
+    job.weight = weight_values();
+    job.panel_floats = group_channels * 2 * lanes;
+    job.bias = bias_values();
+    job.output = to + begin * y.step[1];
+    job.output_stride = y.step[2];
+    job.output_line = y.step[1];
+    job.pixels = y.size[2];
+    job.lines = end - begin;
+    job.columns = settings.shape.channels;
+    job.relu = relu;
+    plan.kernels.correlate_skipping(job);
 }
 
 void Convolution::forward_depthwise(const float* from, float* to, Index n, int slot, Index begin, Index end) const {

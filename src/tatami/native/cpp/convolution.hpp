@@ -106,6 +106,11 @@ private:
     ActivatedPair pair_of(Index n, int thread, Index filter, Index h, float* sums, Index pixel, Index line, float* to) const;
     void averages_gradient(Index n, int thread, float* full) const;
 
+    // 1×1 windows over what ReLU left, or over gradients that went back through it.
+    bool skips_zeros(Index columns) const;
+    void forward_skipping(const float* from, float* to, Index begin, Index end) const;
+    void skipping_input_gradient(const Tensor& du, const float* dy, float* to) const;
+
     // Signals, Winograd's way.
     void prepare_signal(const Tensor& x);
     void prepare_signal_gradient();
@@ -190,6 +195,7 @@ private:
     Index winograd_weight = 0, winograd_input_weight = 0;
     bool signal = false, signal_forward = false, signal_backward = false;
     Index signal_weight = 0, signal_input_weight = 0;
+    bool skipping = false, skipping_input = false;
     Index folded_weight = 0, folded_bias = 0;
 
     const Tensor* before = nullptr;      // what goes into the activation (of the winners), where its derivative looks at that

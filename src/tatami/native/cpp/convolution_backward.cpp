@@ -286,6 +286,10 @@ void Convolution::input_gradient(Index n, int thread, const Tensor& du, const fl
         scatter_gradient(n, thread, du, dy);
         return;
     }
+    if (skipping_input) {
+        skipping_input_gradient(du, dy, to);
+        return;
+    }
     if (signal_backward) {
         signal_input_gradient(du, dy, to, thread);
         return;
@@ -330,6 +334,24 @@ void Convolution::input_gradient(Index n, int thread, const Tensor& du, const fl
                     }
             }
     }
+}
+
+void Convolution::skipping_input_gradient(const Tensor& du, const float* dy, float* to) const {
+    const Tensor& dx = plan.gradient(input);
+    SkippingImage job{};
+    job.input = dy;
+    job.input_stride = du.step[2];
+    job.input_line = du.step[1];
+    job.rows = group_filters;
+    job.weight = plan.arena() + phases[0].weight;
+    job.panel_floats = group_filters * 2 * lanes;
+    job.output = to;
+    job.output_stride = dx.step[2];
+    job.output_line = dx.step[1];
+    job.pixels = dx.size[2];
+    job.lines = dx.size[1];
+    job.columns = group_channels;
+    plan.kernels.correlate_skipping(job);
 }
 
 // The same convolution of dy, with the taps turned by 180 degrees.

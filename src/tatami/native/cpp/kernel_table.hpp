@@ -34,6 +34,21 @@ struct CorrelateRow {
     bool accumulate;  // add to what output holds
 };
 
+// A 1×1 convolution of one image whose input has many zeros; see skipping.hpp.
+struct SkippingImage {
+    const float* input;
+    Index input_stride, input_line;
+    Index rows;           // input channels
+    const float* weight;  // panel by panel: rows × (2 · lanes)
+    Index panel_floats;   // from one panel to the next
+    const float* bias;    // or null
+    float* output;
+    Index output_stride, output_line;
+    Index pixels, lines;
+    Index columns;  // a multiple of 64
+    bool relu;
+};
+
 // dweight(row, k) (+)= sum over lines and pixels of input(row) · dy(k); see weight_gradient.hpp.
 struct WeightGradient {
     const float* input;
@@ -466,6 +481,7 @@ struct Kernels {
     int tile_pixels;
     bool dots;  // one instruction multiplies pairs of bf16
     void (*correlate)(const CorrelateRow&);
+    void (*correlate_skipping)(const SkippingImage&);
     void (*weight_gradient)(const WeightGradient&);
     void (*depthwise)(const DepthwiseRow&);
     void (*depthwise_weight_gradient)(const DepthwiseWeightGradient&);

@@ -18,6 +18,7 @@
 #include "scatter_gradient.hpp"
 #include "sparse_gradient.hpp"
 #include "sparse_input_pairs.hpp"
+#include "skipping.hpp"
 #include "sparse_pairs.hpp"
 #include "sparse_signal.hpp"
 #include "update.hpp"
@@ -30,7 +31,7 @@ namespace tatami {
 
 const Kernels* TATAMI_KERNELS() {
     static constexpr Kernels kernels = {
-        TATAMI_NAME,      lanes,      tile_pixels, has_dots, correlate<Floats>, weight_gradient<Floats>, depthwise,
+        TATAMI_NAME,      lanes,      tile_pixels, has_dots, correlate<Floats>, correlate_skipping, weight_gradient<Floats>, depthwise,
         depthwise_weight_gradient, correlate<Pairs>, weight_gradient<Pairs>, sparse_weight_gradient_of_pairs,
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, chosen_weight_gradient, sparse_input_gradient,
