@@ -138,14 +138,15 @@ private:
 
     // Sparse gradients.
     void pack_winners();
+    // The lists of sparse_weight_gradient: whole vectors of filters write theirs side by side.
+    Index winner_entries(Index pixels) const { return whole_units(settings.shape.channels, lanes) * pixels; }
     void unpool(Index n, int thread, float* full);
     void winners_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
     void prepare_chosen();
     void chosen_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
     void add_up_winners(Index used_chunks, float* total);
     void winners_input_gradient(Index n, int thread);
-    void spread_winners(Index n, int thread, float* bordered) const;
-    void spread_signal(Index n, int thread, float* bordered) const;
+    void signal_input_gradient(Index n, int thread) const;
     bool is_signal() const { return settings.shape.size[1] == 1; }
 
     // bf16.

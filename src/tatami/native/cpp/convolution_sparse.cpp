@@ -17,22 +17,23 @@ void Convolution::prepare_pooling(const Tensor& x) {
     const bool joined = !average && w.dilation[2] == 1 && settings.groups == 1 && x.stride == x.channels;
     code_image = pixels * y.stride;
     if (!average) code_base = plan.reserve_codes(code_image);
-    // The winners' offsets are 32-bit numbers, and a window must not reach beyond its image.
+    // Offsets of winners, and their places in the lists of a vector of filters, are 32-bit numbers.
     const Index floats = group_channels * taps;  // of a window
     chosen = joined && !pairs && (segments[0].length < lanes || floats <= 4 * lanes);
-    sparse = joined && !chosen && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30);
+    sparse = joined && !chosen && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30) &&
+             pixels < (Index{1} << 26);
     const bool signal = is_signal() && w.kernel[0] * w.kernel[1] == 1 && w.kernel[2] >= 2 && w.kernel[2] <= 9;
     sparse_input = !average && wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
                    w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1};
     if (chosen) prepare_chosen();
     padded_run = whole_units(segments[0].length, pairs ? 2 * lanes : lanes);
-    plan.need_scratch(settings.shape.channels * 2 * (pixels + 1) + 64);
+    plan.need_scratch(winner_entries(pixels) * 2 + whole_units(settings.shape.channels, lanes));
     if (sparse_input) {
         window.channels = x.channels;
         window.stride = whole_units(x.channels, lanes);
         window.size = {1, x.size[1] + w.before[1] + w.after[1], x.size[2] + w.before[2] + w.after[2]};
         window.arrange();
-        plan.need_scratch(window.image + 64);
+        if (signal) plan.need_scratch(window.image + 64);
         winner_weight = plan.reserve(settings.shape.channels * taps * window.stride);
         if (pairs && !is_signal()) winner_pairs = plan.reserve((settings.shape.channels + 1) / 2 * 9 * window.stride);
     }
@@ -102,7 +103,7 @@ void Convolution::winners_weight_gradient(Index n, int thread, Index chunk, bool
     job.dbias = settings.bias ? plan.partial(chunk) + partial_bias : nullptr;
     job.accumulate = accumulate;
     job.entries = reinterpret_cast<std::uint64_t*>(plan.scratch(thread));
-    job.counts = reinterpret_cast<Index*>(job.entries + job.channels * pixels);
+    job.counts = reinterpret_cast<std::int32_t*>(job.entries + winner_entries(pixels));
     (pairs ? plan.kernels.sparse_weight_gradient_of_pairs : plan.kernels.sparse_weight_gradient)(job);
 }
 
@@ -168,23 +169,14 @@ void Convolution::add_up_winners(Index used_chunks, float* total) {
 }
 
 void Convolution::winners_input_gradient(Index n, int thread) {
-    const Tensor& dx = plan.gradient(input);
-    const WindowSettings& w = settings.window;
-    float* const bordered = plan.scratch(thread);
-    std::fill_n(bordered, window.image, 0.0f);
-    is_signal() ? spread_signal(n, thread, bordered) : spread_winners(n, thread, bordered);
-    float* const to = plan.image(dx, n, thread) + dx.origin;
-    for (Index h = 0; h < dx.size[1]; ++h) {
-        const float* const from = bordered + (h + w.before[1]) * window.step[1] + w.before[2] * window.step[2];
-        if (accumulate_input)
-            plan.kernels.add(from, to + h * dx.step[1], dx.size[2] * dx.stride);
-        else
-            std::copy_n(from, dx.size[2] * dx.stride, to + h * dx.step[1]);
+    if (is_signal()) {
+        signal_input_gradient(n, thread);
+        return;
     }
-}
-
-void Convolution::spread_winners(Index n, int thread, float* bordered) const {
+    const Tensor& dx = plan.gradient(input);
     const Tensor& dy = plan.gradient(node);
+    float* const to = plan.image(dx, n, thread) + dx.origin;
+    for (Index h = 0; h < dx.size[1] && !accumulate_input; ++h) std::fill_n(to + h * dx.step[1], dx.size[2] * dx.stride, 0.0f);
     SparseInputGradient job{};
     job.code = plan.codes(code_base, n, code_image);
     job.code_stride = dy.stride;
@@ -196,14 +188,21 @@ void Convolution::spread_winners(Index n, int thread, float* bordered) const {
     job.channels = settings.shape.channels;
     job.weight = plan.arena() + (pairs ? winner_pairs : winner_weight);
     job.input_vectors = window.stride / lanes;
-    job.window = bordered;
-    job.pixel = window.step[2];
-    job.line = window.step[1];
+    job.dx = to;
+    job.height = dx.size[1];
+    job.width = dx.size[2];
+    job.top = settings.window.before[1];
+    job.left = settings.window.before[2];
+    job.pixel = dx.step[2];
+    job.line = dx.step[1];
     (pairs ? plan.kernels.sparse_input_gradient_of_pairs : plan.kernels.sparse_input_gradient)(job);
 }
 
-void Convolution::spread_signal(Index n, int thread, float* bordered) const {
+void Convolution::signal_input_gradient(Index n, int thread) const {
+    const Tensor& dx = plan.gradient(input);
     const Tensor& dy = plan.gradient(node);
+    float* const bordered = plan.scratch(thread);
+    std::fill_n(bordered, window.image, 0.0f);
     SignalInputGradient job{};
     job.code = plan.codes(code_base, n, code_image);
     job.code_stride = dy.stride;
@@ -217,6 +216,12 @@ void Convolution::spread_signal(Index n, int thread, float* bordered) const {
     job.window = bordered;
     job.pixel = window.step[2];
     plan.kernels.sparse_signal_gradient(job);
+    float* const to = plan.image(dx, n, thread) + dx.origin;
+    const float* const from = bordered + settings.window.before[2] * window.step[2];
+    if (accumulate_input)
+        plan.kernels.add(from, to, dx.size[2] * dx.stride);
+    else
+        std::copy_n(from, dx.size[2] * dx.stride, to);
 }
 
 }  // namespace tatami

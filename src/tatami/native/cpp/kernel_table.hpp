@@ -176,10 +176,10 @@ struct SparseWeightGradient {
     Index input_channels;  // floats of one tap within a row
     float* dweight;        // channels × segments × padded_run
     Index padded_run;
-    float* dbias;
+    float* dbias;  // whole vectors, or null
     bool accumulate;
-    std::uint64_t* entries;  // scratch: channels × pooled pixels
-    Index* counts;           // channels
+    std::uint64_t* entries;  // scratch: whole vectors of channels × pooled pixels
+    std::int32_t* counts;    // whole vectors of channels
 };
 
 // The same for windows of few floats; see chosen_gradient.hpp.
@@ -214,7 +214,9 @@ struct SparseInputGradient {
     Index channels;
     const float* weight;  // vectors of input channels × channels × 9 × lanes
     Index input_vectors;
-    float* window;  // dx with its border: zero at the start
+    float* dx;  // is added to
+    Index height, width;
+    Index top, left;  // padding in front
     Index pixel, line;
 };
 

@@ -51,8 +51,12 @@ void sparse_input_gradient_of_pairs(const SparseInputGradient& job) {
         for (Index first = 0; first < job.channels; first += pair_filters) {
             const float* const weight = job.weight + (vector * pairs + first / 2) * 9 * lanes;
             const Index count = job.channels - first;
-            for (Index h = 0; h < job.pooled_height; ++h)
-                for (Index w = 0; w < job.pooled_width; ++w) {
+            for (Index h = 0; h < job.pooled_height; ++h) {
+                const Index y = 2 * h - job.top;
+                const unsigned inside = rows_inside(job, y, 4);
+                Index x = -job.left;
+                Vector window[16] = {};
+                for (Index w = 0; w < job.pooled_width; ++w, x += 2) {
                     const std::uint8_t* const code = job.code + (h * job.pooled_width + w) * job.code_stride + first;
                     const float* const dy = job.dy + h * job.dy_line + w * job.dy_stride + first;
                     std::uint32_t low[4], high[4] = {};
@@ -61,13 +65,15 @@ void sparse_input_gradient_of_pairs(const SparseInputGradient& job) {
                     std::uint64_t found[4];
                     for (int position = 0; position < 4; ++position)
                         found[position] = std::uint64_t{high[position]} << 32 | low[position];
-                    Vector window[16] = {};
                     add_filter_pairs<0, 0>(found[0], dy, weight, window);
                     add_filter_pairs<0, 1>(found[1], dy, weight, window);
                     add_filter_pairs<1, 0>(found[2], dy, weight, window);
                     add_filter_pairs<1, 1>(found[3], dy, weight, window);
-                    add_window<4>(job.window + 2 * h * job.line + 2 * w * job.pixel + vector * lanes, job.line, job.pixel, window);
+                    add_columns<2, 4>(job, vector, y, x, inside, window);
+                    next_columns(window);
                 }
+                add_columns<2, 4>(job, vector, y, x, inside, window);
+            }
         }
 }
 

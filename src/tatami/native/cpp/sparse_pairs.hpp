@@ -67,7 +67,6 @@ void walk_filters_in_pairs(const SparseWeightGradient& job, Index first_row, Ind
 
 void sparse_weight_gradient_of_pairs(const SparseWeightGradient& job) {
     list_entries(job);
-    add_bias_gradient(job);
     for (Index at = 0; at < job.padded_run; at += 3 * 2 * lanes) {
         Index row = 0;
         if constexpr (registers == 32) {

@@ -42,6 +42,7 @@ typedef float UnalignedVector __attribute__((vector_size(lanes * 4), aligned(4),
 typedef std::int32_t UnalignedIntegers __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 
 #define TATAMI_INLINE static inline __attribute__((always_inline))
+#define TATAMI_MEMBER inline __attribute__((always_inline))
 
 TATAMI_INLINE Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
 TATAMI_INLINE void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
@@ -193,6 +194,44 @@ TATAMI_INLINE std::uint32_t equal_bytes(const std::uint8_t* from, std::uint8_t v
     return bits;
 #endif
 }
+
+// One word for each lane: low's bits below high's.
+TATAMI_INLINE void store_words(std::uint64_t* to, Integers low, Vector high) {
+#if defined(__AVX512F__)
+    const __m512i even = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(8));
+    const __m512i a = reinterpret_cast<__m512i>(low), b = reinterpret_cast<__m512i>(high);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi32(a, even, b));
+    _mm512_storeu_si512(to + 8, _mm512_permutex2var_epi32(a, odd, b));
+#elif defined(__AVX2__)
+    const __m256i a = reinterpret_cast<__m256i>(low), b = reinterpret_cast<__m256i>(high);
+    const __m256i even = _mm256_unpacklo_epi32(a, b), odd = _mm256_unpackhi_epi32(a, b);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute2x128_si256(even, odd, 0x20));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 4), _mm256_permute2x128_si256(even, odd, 0x31));
+#elif defined(__SSE2__)
+    const __m128i a = reinterpret_cast<__m128i>(low), b = reinterpret_cast<__m128i>(high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi32(a, b));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2), _mm_unpackhi_epi32(a, b));
+#else
+    Integers bits;
+    std::memcpy(&bits, &high, sizeof bits);
+    for (int i = 0; i < lanes; ++i)
+        to[i] = std::uint64_t{static_cast<std::uint32_t>(bits[i])} << 32 | static_cast<std::uint32_t>(low[i]);
+#endif
+}
+
+// 32 floats that lie side by side, any of which can be spread over a vector: out of registers where they fit into two.
+struct Spreadable {
+#if defined(__AVX512F__)
+    Vector low, high;
+    TATAMI_MEMBER explicit Spreadable(const float* from) : low(load(from)), high(load(from + lanes)) {}
+    TATAMI_MEMBER Vector spread(int i) const { return _mm512_permutex2var_ps(low, _mm512_set1_epi32(i), high); }
+#else
+    const float* from;
+    TATAMI_MEMBER explicit Spreadable(const float* floats) : from(floats) {}
+    TATAMI_MEMBER Vector spread(int i) const { return broadcast(from[i]); }
+#endif
+};
 
 // e^x to about 1e-7 relative: x = n·ln 2 + r with |r| <= ln 2 / 2, a polynomial in r (Cephes, Moshier 1989), times 2^n.
 TATAMI_INLINE Vector exponential(Vector x) {
