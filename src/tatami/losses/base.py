@@ -82,8 +82,8 @@ def check_labels(labels: NDArray[Any], classes: int) -> None:
     """Raise unless every label is a whole number from 0 to classes - 1."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"class labels must be whole numbers, got an array of {labels.dtype}")
-    wrong = np.argwhere((labels < 0) | (labels >= classes))
-    if wrong.size:
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        wrong = np.argwhere((labels < 0) | (labels >= classes))
         raise DataError(
             f"label out of range: example {wrong[0][0]} has label {labels[tuple(wrong[0])]}, the network has "
             f"{classes} outputs, so labels go from 0 to {classes - 1}; "
