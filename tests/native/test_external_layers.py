@@ -9,6 +9,8 @@ from threadpoolctl import threadpool_info
 
 from tatami import Dense, Flatten, Program, RandomKey, Sequential
 from tatami.layers import LocallyConnected
+from tatami.models import MODELS, build
+from tatami.program.native import PlannedNetwork
 
 pytest.importorskip("tatami.native._kernels")
 
@@ -40,3 +42,8 @@ def test_matrix_products_of_external_layers_run_on_one_thread(monkeypatch, kind)
     assert set(seen) == {1}
     after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     assert after == before
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_named_network_needs_the_reference(name):
+    assert not PlannedNetwork(build(name), 1).external
