@@ -10,11 +10,12 @@ compared with a tolerance of a few bf16 units; single layers see the same operan
 
 import hashlib
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from numpy.typing import NDArray
 from tests.native.winograd_of_pairs import border, correlate, input_gradient, rounded
 
@@ -68,8 +69,8 @@ def by_winograd(layer: Layer, line: str) -> tuple[bool, bool]:
 
 def emulate(
     network: Network, parameters: Parameters, x: Array, target: Any, lines: Mapping[str, str]
-) -> tuple[Array, Parameters, dict[str, Array]]:
-    """Return the output, the gradient of every parameter and of every node, for half the sum of squared errors."""
+) -> tuple[dict[str, Array], Parameters, dict[str, Array]]:
+    """Return every value, the gradient of every parameter and of every value, for half the sum of squared errors."""
     ops = ReferenceBackend()
     values: dict[str, Array] = {INPUT: x}
     saved: dict[str, Mapping[str, Any]] = {}
@@ -87,8 +88,7 @@ def emulate(
             y = correlate(border(values[node.inputs[0]], before, after), parameters[node.name]["weight"])
             bias = weights.get("bias", np.zeros(y.shape[1], np.float32))
             values[node.name] = y + bias[:, None, None]
-    output = values[network.output]
-    dvalues: dict[str, Array] = {network.output: output - target}
+    dvalues: dict[str, Array] = {network.output: values[network.output] - target}
     gradients: Parameters = {}
     for node in reversed(network.nodes):
         dy = dvalues[node.name]
@@ -103,7 +103,7 @@ def emulate(
             gradients[node.name] = dict(back.dparameters)
         for source, dx in zip(node.inputs, dinputs, strict=True):
             dvalues[source] = dvalues[source] + dx if source in dvalues else dx
-    return output, gradients, dvalues
+    return values, gradients, dvalues
 
 
 def executor(network: Network, isa: str, threads: int = 2, precision: str = "bf16") -> NativeExecutor:
@@ -118,6 +118,28 @@ def error_of(came: Array, expected: Array) -> float:
     return float(np.abs(came - expected).max() / max(float(np.abs(expected).max()), 1e-3))
 
 
+def away_from_kinks(network: Network, values: Mapping[str, Array]) -> bool:
+    """Say whether the last bits of a sum decide no ReLU and no maximum."""
+    for node in network.nodes:
+        x = values[node.inputs[0]]
+        close = 3e-6 * float(np.abs(x).max())
+        if isinstance(node.layer, layers.ReLU) and (np.abs(x) <= close).any():
+            return False
+        if isinstance(node.layer, layers.MaxPool):
+            sides = [slice(size // 2 * 2) for size in x.shape[2:]]
+            whole = x[(..., *sides)]
+            windows = np.stack([whole[(..., *part)] for part in _parts(x.ndim - 2)])
+            ranked = np.sort(windows, axis=0)
+            if len(ranked) > 1 and ((ranked[-1] - ranked[-2] <= close) & (ranked[-1] > 0)).any():
+                return False
+    return True
+
+
+def _parts(rank: int) -> list[tuple[slice, ...]]:
+    """Every position of a window of two along each axis."""
+    return [tuple(slice(first, None, 2) for first in corner) for corner in product((0, 1), repeat=rank)]
+
+
 def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> None:
     """Compare output and gradients, fused and with everything kept, with the emulation; buffers hold old traces."""
     parameters = network.initialize(seed=2)
@@ -125,7 +147,10 @@ def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> 
     # The target is chosen such that the gradient of the output is an odd number of eighths: a bf16 number on both
     # sides, and never a zero that the last bit of the output would change.
     planned = executor(network, isa)
-    output = emulate(network, parameters, x, np.float32(0), lines_of(planned, TRAIN))[0]
+    values = emulate(network, parameters, x, np.float32(0), lines_of(planned, TRAIN))[0]
+    if tolerance < 1e-3:
+        assume(away_from_kinks(network, values))
+    output = values[network.output]
     target = output - (np.floor(4 * KEY.normal("dy", output.shape).astype(np.float32)) + np.float32(0.5)) / 4
     traces = np.concatenate([x, x])[: batch + 1] * 100 + 7
     wrong = np.zeros((len(traces), *network.output_shape), np.float32)
@@ -138,7 +163,8 @@ def compare(network: Network, isa: str, batch: int, tolerance: float = 2e-5) -> 
     for keep in (False, True):
         step = planned.train_step(parameters, x, target, KEY, {}, keep)
         lines = lines_of(planned, INSPECT if keep else TRAIN)
-        output, gradients, dvalues = emulate(network, parameters, x, target, lines)
+        values, gradients, dvalues = emulate(network, parameters, x, target, lines)
+        output = values[network.output]
         assert error_of(step.output, output) <= tolerance
         for layer, named in gradients.items():
             for name, gradient in named.items():
@@ -210,7 +236,7 @@ def test_sparse_gradients_of_pooled_convolutions(
 @given(
     channels=st.sampled_from((16, 17, 18, 32, 40, 64)),
     filters=st.sampled_from((16, 17, 30, 32, 33, 64)),
-    padding=st.tuples(*[st.integers(0, 3)] * 4),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
     size=st.tuples(st.integers(3, 11), st.integers(3, 18)),
     layers_behind=st.integers(0, 2),
     batch=st.integers(1, 4),

@@ -79,7 +79,9 @@ class Program:
         backend: 'reference' (NumPy, written to be read) or 'native' (C++, fast); by default native where it is built
             and has the precision, else reference. ``program.backend`` says which.
         precision: 'f32' (default); on the reference backend also 'f64', on the native one 'bf16': operands of
-            convolutions and dense layers are rounded to bfloat16, sums and parameters stay float32; and, on processors
+            convolutions and dense layers are rounded to bfloat16, sums and parameters stay float32 (without tile
+            registers Winograd's convolutions round after their transforms, and those of fewer than eight channels
+            do not round: `summary` says 'bf16' where it is done); and, on processors
             with tile registers (amx), 'bf16x3': each product of floats as three of bfloat16, off by at most 2^-15 of
             the sum of the products' sizes, faster than 'f32' and never chosen but by its name.
         threads: number of threads of the native backend; by default what OpenMP would use (OMP_NUM_THREADS).

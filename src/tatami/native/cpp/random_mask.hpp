@@ -55,10 +55,14 @@ template <typename Visit>
 TATAMI_INLINE void for_each_word(const std::uint32_t key[2], const std::uint32_t counter[3], Index first, Index count, Visit visit) {
     Index done = 0;
     while (done < count) {
-        const Index block = (first + done) / 4;
-        Index word = (first + done) % 4;
+        const Index block = (first + done) / 4, skip = (first + done) % 4;
         const Words words = philox(key, counter, static_cast<std::uint32_t>(block));
-        for (; word < 4 * group && done < count; ++word, ++done) visit(done, words.at[word % 4][word / 4]);
+        std::uint32_t in_order[4 * group];
+        for (int i = 0; i < group; ++i)
+            for (int word = 0; word < 4; ++word) in_order[4 * i + word] = words.at[word][i];
+        const Index some = count - done < 4 * group - skip ? count - done : 4 * group - skip;
+        for (Index i = 0; i < some; ++i) visit(done + i, in_order[skip + i]);
+        done += some;
     }
 }
 
