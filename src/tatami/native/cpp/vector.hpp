@@ -195,6 +195,35 @@ TATAMI_INLINE std::uint32_t equal_bytes(const std::uint8_t* from, std::uint8_t v
 #endif
 }
 
+// Unsigned words, and both halves of each one's product with a factor.
+typedef std::uint32_t Words __attribute__((vector_size(lanes * 4)));
+
+TATAMI_INLINE void multiply_wide(Words a, std::uint32_t factor, Words& high, Words& low) {
+#if defined(__AVX512F__)
+    const __m512i x = reinterpret_cast<__m512i>(a), f = _mm512_set1_epi32(static_cast<int>(factor));
+    const __m512i even = _mm512_mul_epu32(x, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), f);
+    low = reinterpret_cast<Words>(_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32)));
+    high = reinterpret_cast<Words>(_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd));
+#elif defined(__AVX2__)
+    const __m256i x = reinterpret_cast<__m256i>(a), f = _mm256_set1_epi32(static_cast<int>(factor));
+    const __m256i even = _mm256_mul_epu32(x, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), f);
+    low = reinterpret_cast<Words>(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA));
+    high = reinterpret_cast<Words>(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA));
+#elif defined(__SSE2__)
+    const __m128i x = reinterpret_cast<__m128i>(a), f = _mm_set1_epi32(static_cast<int>(factor));
+    const __m128i even = _mm_mul_epu32(x, f), odd = _mm_mul_epu32(_mm_srli_epi64(x, 32), f);
+    const __m128i lower = _mm_set_epi32(0, -1, 0, -1);
+    low = reinterpret_cast<Words>(_mm_or_si128(_mm_and_si128(even, lower), _mm_slli_epi64(odd, 32)));
+    high = reinterpret_cast<Words>(_mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(lower, odd)));
+#else
+    for (int lane = 0; lane < lanes; ++lane) {
+        const std::uint64_t product = std::uint64_t{factor} * a[lane];
+        low[lane] = static_cast<std::uint32_t>(product);
+        high[lane] = static_cast<std::uint32_t>(product >> 32);
+    }
+#endif
+}
+
 // One word for each lane: low's bits below high's.
 TATAMI_INLINE void store_words(std::uint64_t* to, Integers low, Vector high) {
 #if defined(__AVX512F__)
