@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from tatami import layers, native
+from tatami.losses import SquaredError
 from tatami.network import Network, Sequential
 from tatami.program import Program
 from tatami.random import RandomKey
@@ -187,3 +188,86 @@ def test_one_image_shared_among_threads_has_the_same_bits(isa: str, size: tuple[
         np.testing.assert_array_equal(program.forward(parameters, x).output, together)
         alone = [program.forward(parameters, x[n : n + 1]).output for n in range(len(x))]
         np.testing.assert_array_equal(np.concatenate(alone), together)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize(
+    ("channels", "size", "batch", "tail"),
+    [
+        (17, (9, 10), 37, 0),  # chunks of two and three images, whose tiles are added up together
+        (33, (7, 13), 5, 1),
+        (16, (31, 30), 33, 0),  # a map of 64 tiles: image by image
+        (128, (8, 11), 34, 2),  # behind maxima
+        (130, (7, 7), 3, 2),  # no whole vector of channels
+    ],
+    ids=str,
+)
+def test_gradients_from_tiles(isa: str, channels: int, size: tuple[int, int], batch: int, tail: int) -> None:
+    """Of several images, of whole and half tiles, against float64; the same bits for any number of threads."""
+    network = Sequential(
+        layers.Convolution(channels, 1),
+        layers.Convolution(33, 3, padding=1),
+        *((), (layers.LeakyReLU(0.5),), (layers.ReLU(), layers.MaxPool(2)))[tail],
+        input_shape=(2, *size),
+    )
+    parameters = network.initialize(seed=4)
+    if tail == 2:  # no kinks: everything is positive, and where a maximum stands is clear
+        parameters = {
+            layer: {name: np.abs(array) for name, array in named.items()}
+            for layer, named in parameters.items()
+        }
+    x = KEY.normal("x", (batch, *network.input_shape)).astype(np.float32)
+    x = np.abs(x) * peaks(network.input_shape[1:]) if tail == 2 else x
+    target = KEY.normal("target", (batch, *network.output_shape)).astype(np.float32)
+    loss = SquaredError("mean")
+    expected = Program(network, loss, precision="f64").train_step(parameters, x, target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TATAMI_ISA", isa)
+        programs = [Program(network, loss, backend="native", threads=threads) for threads in (1, 2, 3)]
+    steps = [program.train_step(parameters, x, target) for program in programs]
+    for layer, named in expected.gradients.items():
+        for name, gradient in named.items():
+            came = steps[0].gradients[layer][name]
+            error = np.abs(came - gradient).max() / np.abs(gradient).max()
+            # A sum over all pixels of the batch, of terms that were rounded in transforms and in the layers around.
+            n = batch * prod(size) + 2 * (channels * 9)
+            assert error <= 8 * np.sqrt(n) * UNIT_ROUNDOFF, f"{layer}.{name}"
+            for step in steps[1:]:
+                np.testing.assert_array_equal(step.gradients[layer][name], came)
+
+
+def peaks(size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return factors of one pixel in each window of 2×2 that tower above the others."""
+    rows, columns = np.indices(size)
+    return np.where((rows % 2 == 1) & (columns % 2 == 0), 64, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@pytest.mark.parametrize("background", [0.0, 0.37])
+def test_training_decides_kinks_on_an_even_background_as_the_reference(isa: str, background: float) -> None:
+    """Windows over the background stand on ReLU's kink, or are equal under a maximum: no rounding may decide."""
+    network = Sequential(
+        layers.Convolution(16, 1, bias=False),
+        layers.Convolution(17, 3, padding=1, bias=False),
+        layers.ReLU(),
+        layers.MaxPool(2),
+        input_shape=(1, 15, 14),
+    )
+    parameters = network.initialize(seed=4)
+    x = np.full((3, *network.input_shape), background, np.float32)
+    x[:, :, 5:8, 4:9] = KEY.normal("x", (3, 1, 3, 5))
+    target = KEY.normal("target", (3, *network.output_shape)).astype(np.float32)
+    loss = SquaredError("sum")
+    expected = Program(network, loss, backend="reference", precision="f64").train_step(parameters, x, target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TATAMI_ISA", isa)
+        step = Program(network, loss, backend="native", threads=2).train_step(parameters, x, target)
+    for layer, named in expected.gradients.items():
+        for name, gradient in named.items():
+            np.testing.assert_allclose(
+                step.gradients[layer][name],
+                gradient,
+                rtol=0,
+                atol=1e-5 * np.abs(gradient).max(),
+                err_msg=layer,
+            )

@@ -63,8 +63,9 @@ void Convolution::prepare() {
     winograd_pairs = winograd && pairs && (relu || (curve == nullptr && !pool));
     winograd = winograd && !pairs;
     if (winograd) {
-        winograd_weight = plan.reserve(winograd_weights(group_channels, settings.shape.channels));
-        plan.need_scratch(winograd_scratch(x.stride));
+        winograd_weight = plan.reserve(plan.trains() ? 16 * whole_units(settings.shape.channels, lanes) * group_channels
+                                                     : winograd_weights(group_channels, settings.shape.channels));
+        plan.need_scratch(plan.trains() ? exact_tiles(x.stride) * 16 * (x.stride + 2 * lanes) : winograd_scratch(x.stride));
     }
     if (normalization >= 0) {
         folded_weight = plan.reserve(parameter(0).padded);
@@ -74,6 +75,7 @@ void Convolution::prepare() {
     const Node& from = plan.engine.nodes()[static_cast<std::size_t>(input)];
     skipping = skips_zeros(settings.shape.channels) && !pool && (relu || !curve) && from.kind == Kind::activation &&
                from.curve.kind == Activation::relu;
+    choose_winograd_gradient(x);
     if (pool) prepare_pooling(x);
     prepare_activation();
     if (pairs) prepare_pairs();
@@ -113,6 +115,7 @@ void Convolution::prepare_gradients(const Tensor& x) {
     if (pairs) prepare_gradient_pairs();
     prepare_signal_gradient();
     skipping_input = wants_input_gradient && relu && !pool && !accumulate_input && skips_zeros(group_channels);
+    if (winograd_gradient) prepare_winograd_gradient(x);
     winograd_input = winograd && wants_input_gradient && !sparse_input;
     if (winograd_input) {
         const Tensor& du = pool ? *full_gradient : plan.gradient(node);
@@ -274,7 +277,7 @@ Winograd Convolution::winograd_of(int thread) const {
     set_panels(job, group_filters);
     job.bias = bias_values();
     job.scratch = plan.scratch(thread);
-    job.tiles = tiles_at_once(x.stride);
+    job.tiles = plan.trains() ? exact_tiles(x.stride) : tiles_at_once(x.stride);
     return job;
 }
 
@@ -291,7 +294,12 @@ void Convolution::forward_winograd(const float* from, float* to, Index n, int th
     job.code = pool && plan.trains() ? plan.codes(code_base, n, code_image) + begin * y.size[2] * y.stride : nullptr;
     job.code_stride = y.stride;
     job.code_line = y.size[2] * y.stride;
-    plan.kernels.winograd(job);
+    run_winograd(job);
+}
+
+Index Convolution::exact_tiles(Index pixel) const {
+    constexpr Index floats = 65536;
+    return std::max<Index>(14, floats / (16 * (pixel + 2 * lanes)));
 }
 
 // Tiles of Winograd's convolution whose transformed patches and products fit the second-level cache.

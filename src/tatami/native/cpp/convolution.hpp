@@ -5,6 +5,7 @@
 //   convolution_backward.cpp  the dense gradients, and the weights transposed for them
 //   convolution_signal.cpp    signals, Winograd's way along their one axis
 //   convolution_sparse.cpp    gradients behind fused maxima, from the winners alone
+//   convolution_winograd.cpp  the dense weight gradient from Winograd's tiles
 //   convolution_pairs.cpp     bf16: operands copied into the words that pairs.hpp describes
 //
 // Which kernel a pass takes is decided once, in `prepare`, from the geometry alone, so that every batch and every number of
@@ -44,6 +45,7 @@ public:
     // Rows of the output (pooled rows with pooling), a share of them.
     void forward_part(Index n, int slot, int thread, Index part, Index parts) override;
     void backward(Index n, int thread, Index chunk, bool first_image) override;
+    void end_chunk(int thread, Index chunk) override;
     void add_up(Index used_chunks) override;
 
 private:
@@ -85,6 +87,9 @@ private:
     void activated_panel(CorrelateRow row, const Operand& source, const float* from, float* to, Index n, int thread, Index filter,
                          Index begin, Index end) const;
     Index tiles_at_once(Index pixel) const;
+    Index exact_tiles(Index pixel) const;
+    // Training decides kinks, prediction does not: see winograd_exact.hpp.
+    void run_winograd(const Winograd& job) const { (plan.trains() ? plan.kernels.winograd_exact : plan.kernels.winograd)(job); }
     Index winograd_scratch(Index pixel) const {
         const Index tiles = tiles_at_once(pixel);
         return winograd_positions * (winograd_step(tiles * pixel) + winograd_step(tiles * 2 * lanes));
@@ -131,6 +136,11 @@ private:
     void depthwise_weight_gradient(const float* plane, const Tensor& du, const float* dy, float* dweight, bool add) const;
     void input_gradient(Index n, int thread, const Tensor& du, const float* gradient);
     void winograd_input_gradient(const Tensor& du, const float* dy, float* to, int thread) const;
+    // Weight gradient from the tiles of several images; see convolution_winograd.cpp.
+    void choose_winograd_gradient(const Tensor& x);
+    void prepare_winograd_gradient(const Tensor& x);
+    void winograd_weight_gradient(Index n, int thread, Index chunk, bool first_image, const Tensor& du, const float* dy);
+    void add_waiting_tiles(int thread, Index chunk);
     void depthwise_input_gradient(const Phase& phase, const Tensor& du, const float* dy, float* to) const;
     void prepare_scatter(const Tensor& x);
     void pack_scatter();
@@ -191,7 +201,13 @@ private:
     Size border_before{0, 0, 0}, border_after{0, 0, 0};  // zeros around dy
     std::vector<Phase> phases;
     Index partial_weight = 0, partial_bias = 0;
-    bool winograd = false, winograd_input = false;
+    bool winograd = false, winograd_input = false, winograd_gradient = false;
+    struct WaitingTiles {
+        Index images = 0;    // transformed, and not yet in the weight gradient
+        bool added = false;  // others of the same chunk are
+    };
+    std::vector<WaitingTiles> waiting;  // of each thread
+    Index images_together = 0, patches_image = 0, gradients_image = 0, waiting_patches = 0, waiting_gradients = 0;
     bool winograd_pairs = false, winograd_pairs_input = false;
     Index winograd_weight = 0, winograd_input_weight = 0;
     bool signal = false, signal_forward = false, signal_backward = false;

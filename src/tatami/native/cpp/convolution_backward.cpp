@@ -45,10 +45,12 @@ void Convolution::pack() {
         plan.kernels.round_floats(plan.arena() + rounded_weight, count);
     }
     if (winograd)
-        for (const Panel& panel : plan_panels())
-            plan.kernels.winograd_weight(weight_values() + panel.weight,
-                                         plan.arena() + winograd_weight + panel.first / (2 * lanes) * winograd_panel(group_channels), group_channels,
-                                         panel.vectors, false);
+        for (const Panel& panel : plan_panels()) {
+            const bool exact = plan.trains();
+            const Index at = exact ? panel.first * 16 * group_channels : panel.first / (2 * lanes) * winograd_panel(group_channels);
+            (exact ? plan.kernels.winograd_exact_weight : plan.kernels.winograd_weight)(
+                weight_values() + panel.weight, plan.arena() + winograd_weight + at, group_channels, panel.vectors, false);
+        }
     if (pairs) pack_weight_pairs();
     pack_transposed();
     if (pairs) pack_transposed_pairs();
@@ -103,7 +105,10 @@ void Convolution::backward(Index n, int thread, Index chunk, bool first_image) {
     } else if (pool) {
         unpool(n, thread, gradient);
     }
-    if (!sparse && !chosen) weight_gradient(n, thread, chunk, !first_image, du, gradient);
+    if (winograd_gradient)
+        winograd_weight_gradient(n, thread, chunk, first_image, du, gradient + du.origin);
+    else if (!sparse && !chosen)
+        weight_gradient(n, thread, chunk, !first_image, du, gradient);
     if (wants_input_gradient && !sparse_input) input_gradient(n, thread, du, gradient);
 }
 

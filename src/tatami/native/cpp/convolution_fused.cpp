@@ -82,7 +82,7 @@ void Convolution::winograd_and_activation(const float* from, float* to, Index n,
     job.output = sums + begin * rows * own.step[1];
     job.output_line = own.step[1];
     job.output_pixel = own.step[2];
-    plan.kernels.winograd(job);
+    run_winograd(job);
     for (Index h = begin; h < end; ++h) {
         if (!pool) {
             plan.kernels.curve(*curve, sums + h * own.step[1], to + h * y.step[1], y.size[2] * y.stride);

@@ -20,10 +20,10 @@ void Convolution::prepare_pooling(const Tensor& x) {
     // Offsets of winners, and their places in the lists of a vector of filters, are 32-bit numbers.
     const Index floats = group_channels * taps;  // of a window
     chosen = joined && !pairs && (segments[0].length < lanes || floats <= 4 * lanes);
-    sparse = joined && !chosen && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30) &&
+    sparse = joined && !chosen && !winograd_gradient && (!pairs || group_channels % 2 == 0) && x.image < (Index{1} << 30) &&
              pixels < (Index{1} << 26);
     const bool signal = is_signal() && w.kernel[0] * w.kernel[1] == 1 && w.kernel[2] >= 2 && w.kernel[2] <= 9;
-    sparse_input = !average && wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
+    sparse_input = !average && !winograd_gradient && wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
                    w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1};
     if (chosen) prepare_chosen();
     padded_run = whole_units(segments[0].length, pairs ? 2 * lanes : lanes);

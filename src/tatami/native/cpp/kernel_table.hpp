@@ -319,6 +319,29 @@ struct SignalWinograd {
     Index pairs;     // of outputs at a time
 };
 
+// Its weight gradient: an image's input and dy transformed, tile by tile; see winograd_gradient.hpp.
+struct WinogradTiles {
+    Winograd map;  // of the forward pass: input, line, pixel, height, width, small_height, small_width
+    const float* dy;
+    Index dy_line, dy_pixel;
+    float* patches;    // positions × winograd_step(tiles × pixel)
+    float* gradients;  // positions × winograd_step(tiles × dy_pixel)
+};
+
+// One panel of filters, for several images.
+struct WinogradGradient {
+    Winograd map;          // likewise, and input_channels
+    const float* patches;  // of the first image, the next ones so many floats further on
+    Index patches_image;
+    const float* gradients;  // at the panel's first filter
+    Index gradients_image, dy_pixel;
+    Index images;
+    float* dweight;  // (tap, input channel) × (vectors · lanes)
+    int vectors, columns;
+    bool accumulate;
+    float* scratch;  // positions × winograd_step(tile_pixels × vectors · lanes)
+};
+
 // One line of pixels of a normalisation channel by channel; see normalization.hpp.
 struct NormalizedLine {
     const float* x;
@@ -513,6 +536,12 @@ struct Kernels {
     void (*sparse_signal_gradient)(const SignalInputGradient&);
     void (*scatter_gradient)(const ScatterGradient&);
     void (*winograd)(const Winograd&);
+    // The same convolution in tiles of 2×2, for training; see winograd_exact.hpp. Weights: 16 × input channels × panel for each
+    // panel; scratch: tiles · 16 · (pixel + 2 · lanes).
+    void (*winograd_exact)(const Winograd&);
+    void (*winograd_exact_weight)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
+    void (*winograd_tiles)(const WinogradTiles&);
+    void (*winograd_weight_gradient)(const WinogradGradient&);
     // One panel's weights, (tap, input channel) × panel, to positions × winograd_step(input channels × panel); reversed: the taps from the last to the first.
     void (*winograd_weight)(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed);
     void (*winograd_of_pairs)(const WinogradPairs&);

@@ -24,6 +24,8 @@
 #include "update.hpp"
 #include "weight_gradient.hpp"
 #include "winograd.hpp"
+#include "winograd_exact.hpp"
+#include "winograd_gradient.hpp"
 #include "winograd_pairs.hpp"
 #include "winograd_signal.hpp"
 
@@ -36,7 +38,7 @@ const Kernels* TATAMI_KERNELS() {
         round_floats, narrow, pack_pairs, pack_row_pairs, undo_interleaving, max_pool,  max_pool_gradient,     average_pool, average_pool_gradient,
         lp_pool,          lp_pool_gradient, pool_pair, correlate_and_pool, unpool_pair, sparse_weight_gradient, chosen_weight_gradient, sparse_input_gradient,
         sparse_signal_gradient,
-        scatter_gradient, winograd, winograd_weight,
+        scatter_gradient, winograd, winograd_exact, winograd_exact_weight, winograd_tiles, winograd_weight_gradient, winograd_weight,
         winograd_of_pairs, winograd_weight_of_pairs, sparse_input_gradient_of_pairs,
         signal_winograd, signal_winograd_weight,
         activate,         activate_gradient, curve, curve_gradient, curve_pixels, activate_pair, activate_pair_gradient,

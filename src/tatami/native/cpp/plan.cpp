@@ -504,6 +504,8 @@ Index Plan::backward_by_chunks(const std::vector<Operation*>& operations) {
                 if (n > begin) fetch_ahead(value(operations[i]->input), n - 1);
                 operations[i]->backward(n, thread, chunk, n == end - 1);
             }
+        for (Operation* operation : operations)
+            if (is_live(operation->node)) operation->end_chunk(thread, chunk);
     });
     return used_chunks;
 }
@@ -527,6 +529,8 @@ LossResult Plan::step(const std::int64_t* labels, const float* targets, float we
             for (std::size_t i = operations_.size(); i-- > 0;)
                 if (is_live(operations_[i]->node)) operations_[i]->backward(n, thread, chunk, n == end - 1);
         }
+        for (const auto& operation : operations_)
+            if (is_live(operation->node)) operation->end_chunk(thread, chunk);
     });
     for (std::size_t i = operations_.size(); i-- > 0;) {
         Operation& operation = *operations_[i];
@@ -547,6 +551,9 @@ Index Plan::backward_by_arrival(const std::vector<Operation*>& operations) {
         for (std::size_t at = operations.size(); at-- > 0;)
             if (is_live(operations[at]->node)) operations[at]->backward(batch_ - 1 - i, thread, sum, first);
     });
+    for (std::size_t thread = 0; thread < sum_of.size(); ++thread)
+        for (Operation* operation : operations)
+            if (sum_of[thread] >= 0 && is_live(operation->node)) operation->end_chunk(static_cast<int>(thread), sum_of[thread]);
     return sums.load();
 }
 

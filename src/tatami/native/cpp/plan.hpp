@@ -211,6 +211,7 @@ public:
     // that is left to finish_batch.
     virtual bool by_example() const { return by_image(); }
     virtual void finish_batch() {}
+    virtual void end_chunk(int, Index) {}  // thread, chunk: its last image went back
     virtual void add_up(Index) {}  // weight gradient = sum of so many chunks
 
     Plan& plan;

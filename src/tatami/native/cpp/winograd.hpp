@@ -36,6 +36,7 @@
 // consecutive tiles. A patch that reaches beyond the last row or column touches only outputs that are not stored (the point ∞
 // alone sees it). A sum runs over the channels in order: results do not depend on blocks or on how rows are shared out.
 //
+// Used for predictions and for gradients; the forward pass of training takes winograd_exact.hpp, which says why.
 // Sources: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; on points: Barabasz, Anderson,
 // Soodhalter and Gregg, "Error analysis and improving the accuracy of Winograd convolution for deep neural networks", 2020.
 #pragma once
@@ -341,15 +342,19 @@ void winograd(const Winograd& job) {
     }
 }
 
+// What G's rows are multiplied by: 1/t, m and n.
+constexpr double p2 = p_squared, q2 = q_squared;
+constexpr float weight_of_zero = static_cast<float>(1 / (p2 * q2));
+constexpr float weight_of_p = static_cast<float>(1 / (2 * p2 * (p2 - q2)));
+constexpr float weight_of_q = static_cast<float>(1 / (2 * q2 * (q2 - p2)));
+
 // Three taps through G.
 TATAMI_INLINE void transform_taps(Vector a, Vector b, Vector c, Vector (&to)[points]) {
-    constexpr double p2 = p_squared, q2 = q_squared;
-    constexpr double m = 1 / (2 * p2 * (p2 - q2)), n = 1 / (2 * q2 * (q2 - p2));
-    const Vector even_p = multiply_add(broadcast(static_cast<float>(m * p2)), c, broadcast(static_cast<float>(m)) * a);
-    const Vector even_q = multiply_add(broadcast(static_cast<float>(n * q2)), c, broadcast(static_cast<float>(n)) * a);
-    const Vector odd_p = broadcast(static_cast<float>(m * point_p)) * b;
-    const Vector odd_q = broadcast(static_cast<float>(n * point_q)) * b;
-    to[0] = broadcast(static_cast<float>(1 / (p2 * q2))) * a;
+    const Vector even_p = multiply_add(broadcast(weight_of_p * p_squared), c, broadcast(weight_of_p) * a);
+    const Vector even_q = multiply_add(broadcast(weight_of_q * q_squared), c, broadcast(weight_of_q) * a);
+    const Vector odd_p = broadcast(weight_of_p * point_p) * b;
+    const Vector odd_q = broadcast(weight_of_q * point_q) * b;
+    to[0] = broadcast(weight_of_zero) * a;
     to[1] = even_p + odd_p;
     to[2] = even_p - odd_p;
     to[3] = even_q + odd_q;
