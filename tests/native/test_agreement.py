@@ -399,6 +399,23 @@ def test_stacks_of_pooled_convolutions(isa: str, network: Network, batch: int) -
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+@EVERY
+@given(network=pooled_stacks(), batch=st.integers(1, 3))
+def test_whole_numbers_stay_whole_on_the_way_forward_in_training(
+    isa: str, network: Network, batch: int
+) -> None:
+    """What decides kinks and winners is exact on integers: the 2×2 tiles of Winograd know halves only."""
+    parameters = integer_parameters(network, 1)
+    x = integers(KEY, "x", (batch, *network.input_shape), 1)
+    target = integers(KEY, "target", (batch, *network.output_shape), 1)
+    native_one = executor(network, isa)
+    poison(native_one, parameters, x)
+    expected = Program(network, SquaredError("sum"), backend="reference").train_step(parameters, x, target)
+    came = native_one.train_step(parameters, x, target, KEY, {}, False)
+    np.testing.assert_array_equal(came.output, expected.output)
+
+
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 @settings(max_examples=40, deadline=None)
 @given(
     channels=st.sampled_from((16, 17, 32, 33)),
