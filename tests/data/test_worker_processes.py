@@ -361,9 +361,10 @@ def test_training_ends_in_the_same_bits_also_when_it_is_resumed(tmp_path):
 
 
 SCRIPT = """
-    import sys, time
+    import signal, sys, time
     import numpy as np
     from tatami.data import Batches, Dataset
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is born deaf to it
     from tatami.data.augmentation import POLICIES
     data = Dataset("some", np.zeros((400, 1, 20, 20), np.uint8), np.arange(400) % 2)
     batches = Batches(data, 5, augmentation=POLICIES["handwriting"], workers="2:processes")
