@@ -16,8 +16,8 @@ pytest.importorskip("tatami.native._kernels")
 
 
 @dataclass(frozen=True)
-class OwnWindows(LocallyConnected):
-    """A layer of a user's own: no kernel is for it."""
+class OwnWindows(LocallyConnected, abstract=True):
+    """A layer of a user's own, on no list of layers: no kernel is for it."""
 
     kind: ClassVar[str] = "own_windows"
 

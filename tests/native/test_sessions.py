@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,12 @@ def test_a_predictor_keeps_the_parameters_it_was_made_with(backend: str) -> None
     np.testing.assert_allclose(one_by_one, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def well_posed(optimizer: Optimizer) -> Optimizer:
+    """Return a rule that divides by √h with an epsilon under which a gradient's rounding is no whole step."""
+    return replace(optimizer, epsilon=1e-4) if hasattr(optimizer, "epsilon") else optimizer  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("optimizer", [well_posed(one) for one in OPTIMIZERS], ids=str)
 @pytest.mark.parametrize("clip_norm", [None, 0.3])
 def test_sessions_follow_the_reference(optimizer: Optimizer, clip_norm: float | None) -> None:
     network = small_network()
@@ -140,9 +146,8 @@ def test_sessions_follow_the_reference(optimizer: Optimizer, clip_norm: float | 
     np.testing.assert_allclose(came, expected, rtol=2e-4)
     for layer, named in sessions[0].parameters.items():
         for name, values in named.items():
-            got = sessions[1].parameters[layer][name]
-            # AdaGrad and Adam divide by √h: where a gradient is next to nothing, rounding decides its sign.
-            assert np.mean(np.abs(got - values) > 1e-3 * max(1e-2, float(np.abs(values).max()))) < 0.01
+            allowed = 1e-3 * max(1e-2, float(np.abs(values).max()))
+            np.testing.assert_allclose(sessions[1].parameters[layer][name], values, rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
