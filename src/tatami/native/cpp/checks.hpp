@@ -10,8 +10,6 @@ namespace tatami {
 constexpr Index largest_size = Index{1} << 20;   // of one axis, as in tatami/geometry.py
 constexpr Index largest_count = Index{1} << 40;  // floats of anything
 
-inline Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
-
 inline void require(bool condition, const std::string& message) {
     if (!condition) throw DescriptionError(message);
 }

@@ -63,7 +63,7 @@ void Convolution::prepare() {
     winograd_pairs = winograd && pairs && (relu || (curve == nullptr && !pool));
     winograd = winograd && !pairs;
     if (winograd) {
-        winograd_weight = plan.reserve(plan.trains() ? 16 * whole_units(settings.shape.channels, lanes) * group_channels
+        winograd_weight = plan.reserve(plan.trains() ? 16 * round_up(settings.shape.channels, lanes) * group_channels
                                                      : winograd_weights(group_channels, settings.shape.channels));
         plan.need_scratch(plan.trains() ? exact_tiles(x.stride) * 16 * (x.stride + 2 * lanes) : winograd_scratch(x.stride));
     }
@@ -103,7 +103,7 @@ void Convolution::list_window(const Tensor& x) {
                     segments.push_back({line + t * w.dilation[2] * x.step[2], channels});
         }
     taps = static_cast<Index>(tap_offsets.size());
-    for (Index t = 0; t < taps; ++t) tap_rows.push_back(t * whole_units(settings.shape.channels, lanes));
+    for (Index t = 0; t < taps; ++t) tap_rows.push_back(t * round_up(settings.shape.channels, lanes));
 }
 
 void Convolution::prepare_gradients(const Tensor& x) {
@@ -151,8 +151,8 @@ void Convolution::forward_part(Index n, int slot, int thread, Index part, Index 
     }
     if (winograd) {  // tiles are not cut: they have four rows, or two small ones
         const Index tile_rows = pool ? 2 : 4;
-        begin = whole_units(begin, tile_rows);
-        end = std::min(whole_units(end, tile_rows), y.size[1]);
+        begin = round_up(begin, tile_rows);
+        end = std::min(round_up(end, tile_rows), y.size[1]);
         if (begin >= end) return;
     }
     if (winograd && !relu && (curve || pool)) {
@@ -372,7 +372,7 @@ void Convolution::fold_normalization() {
     const float* const shift = plan.weights(normalization, 0, "bias");
     const float* const bias = plan.weights(convolution, 0, "bias");
     float* const to = plan.arena() + folded_bias;
-    std::vector<float> factors(static_cast<std::size_t>(whole_units(settings.shape.channels, lanes) + 2 * lanes), 0.0f);
+    std::vector<float> factors(static_cast<std::size_t>(round_up(settings.shape.channels, lanes) + 2 * lanes), 0.0f);
     for (Index k = 0; k < settings.shape.channels; ++k) {
         double factor = 1.0 / std::sqrt(static_cast<double>(variance[k]) + norm.epsilon);
         if (norm.affine) factor *= static_cast<double>(scale[k]);
@@ -386,7 +386,7 @@ void Convolution::fold_normalization() {
         for (Index row = 0; row < rows; ++row, at += width)
             plan.kernels.multiply(weight + at, factors.data() + filter, folded + at, width, false);
     };
-    if (depthwise) fold_rows(0, taps, whole_units(settings.shape.channels, lanes), 0);
+    if (depthwise) fold_rows(0, taps, round_up(settings.shape.channels, lanes), 0);
     for (const Panel& panel : plan_panels())
         fold_rows(panel.weight, taps * group_channels, panel.vectors * lanes, panel.group * group_filters + panel.first);
 }

@@ -20,8 +20,6 @@
 
 namespace tatami {
 
-inline Index whole_units(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
-
 // Input positions that see the same taps at the same distances; see convolution_backward.cpp.
 struct Phase {
     Size first, count;
@@ -97,7 +95,7 @@ private:
     // Floats of the transformed weights of one panel, and of all.
     Index winograd_panel(Index channels) const { return winograd_positions * winograd_step(channels * 2 * lanes); }
     Index winograd_weights(Index channels, Index filters) const {
-        return whole_units(filters, 2 * lanes) / (2 * lanes) * winograd_panel(channels);
+        return round_up(filters, 2 * lanes) / (2 * lanes) * winograd_panel(channels);
     }
     void set_panels(Winograd& job, Index columns) const;
     static bool is_small(Index size) { return size <= 6; }  // of a map, for Winograd's tiles
@@ -128,7 +126,7 @@ private:
     void find_phases(const Shape& from);
     void prepare_phases();
     Index transposed_group(const Phase& phase) const {
-        return static_cast<Index>(phase.taps.size()) * group_filters * whole_units(group_channels, lanes);
+        return static_cast<Index>(phase.taps.size()) * group_filters * round_up(group_channels, lanes);
     }
     void pack_transposed();
     void pack_phase(const Phase& phase);
@@ -149,7 +147,7 @@ private:
     // Sparse gradients.
     void pack_winners();
     // The lists of sparse_weight_gradient: whole vectors of filters write theirs side by side.
-    Index winner_entries(Index pixels) const { return whole_units(settings.shape.channels, lanes) * pixels; }
+    Index winner_entries(Index pixels) const { return round_up(settings.shape.channels, lanes) * pixels; }
     void unpool(Index n, int thread, float* full);
     void winners_weight_gradient(Index n, int thread, Index chunk, bool accumulate);
     void prepare_chosen();
@@ -178,8 +176,8 @@ private:
     void winograd_pairs_input_gradient(const Tensor& du, const float* dy, float* to, int thread) const;
     void pack_pixel_pairs(Index n, int thread, const Tensor& du, const float* gradient);
     void put_in_order(float* sums, Index rows) const;
-    Index packed_group() const { return taps * channel_words * whole_units(group_filters, lanes); }
-    Index transposed_pair_group(const Phase& phase) const { return pair_rows_of(phase) * whole_units(group_channels, lanes); }
+    Index packed_group() const { return taps * channel_words * round_up(group_filters, lanes); }
+    Index transposed_pair_group(const Phase& phase) const { return pair_rows_of(phase) * round_up(group_channels, lanes); }
     const float* weight_values() const {
         if (normalization >= 0) return plan.arena() + folded_weight;
         return rounds ? plan.arena() + rounded_weight : plan.weights(convolution, 0, "weight");

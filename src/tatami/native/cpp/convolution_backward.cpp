@@ -168,7 +168,7 @@ void Convolution::prepare_phases() {
             const Index offset = tap[1] * dy.step[0] + tap[2] * dy.step[1] + tap[3] * dy.step[2];
             phase.segments.push_back({offset, group_filters});
             phase.offsets.push_back(offset);
-            phase.tap_weights.push_back(tap[0] * whole_units(settings.shape.channels, lanes));
+            phase.tap_weights.push_back(tap[0] * round_up(settings.shape.channels, lanes));
         }
         if (!depthwise) phase.weight = plan.reserve(settings.groups * transposed_group(phase) + 2 * lanes);
     }
@@ -179,9 +179,9 @@ void Convolution::prepare_scatter(const Tensor& x) {
     const WindowSettings& w = settings.window;
     const Size& size = settings.shape.size;
     const Index run = w.kernel[2] * group_channels;
-    padded_run = whole_units(run, lanes);
+    padded_run = round_up(run, lanes);
     const Index all_taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
-    const Index gathering = x.size[1] * x.size[2] * all_taps * settings.shape.channels * (whole_units(group_channels, lanes) / lanes) /
+    const Index gathering = x.size[1] * x.size[2] * all_taps * settings.shape.channels * (round_up(group_channels, lanes) / lanes) /
                             (w.stride[1] * w.stride[2]);
     const Index spreading = size[1] * size[2] * (settings.shape.channels + 3) * w.kernel[1] * (padded_run / lanes);
     scatter = !sparse_input && !winograd && !signal && !depthwise && settings.groups == 1 && w.dilation[2] == 1 && w.kernel[0] == 1 &&

@@ -33,7 +33,7 @@ void Convolution::prepare_pairs() {
         pair_weight = plan.reserve(settings.groups * packed_group());
         return;
     }
-    winograd_weight = plan.reserve(16 * channel_words * whole_units(settings.shape.channels, lanes));
+    winograd_weight = plan.reserve(16 * channel_words * round_up(settings.shape.channels, lanes));
     plan.need_scratch(winograd_pairs_scratch(x.stride));
 }
 
@@ -51,7 +51,7 @@ void Convolution::prepare_gradient_pairs() {
     filter_words = (group_filters + 1) / 2;
     winograd_pairs_input = winograd_pairs && group_filters % 2 == 0;
     if (winograd_pairs_input) {
-        winograd_input_weight = plan.reserve(16 * filter_words * whole_units(group_channels, lanes));
+        winograd_input_weight = plan.reserve(16 * filter_words * round_up(group_channels, lanes));
         plan.need_scratch(winograd_pairs_scratch(du.stride));
         return;
     }
@@ -193,8 +193,8 @@ void Convolution::forward_winograd_pairs(const float* from, float* to, Index n, 
     const Size& size = settings.shape.size;
     const Index last = y.size[1];
     if (!pool) {
-        begin = whole_units(begin, 2);
-        end = std::min(whole_units(end, 2), last);
+        begin = round_up(begin, 2);
+        end = std::min(round_up(end, 2), last);
     }
     if (begin >= end) return;
     const Index rows = pool ? 2 : 1;

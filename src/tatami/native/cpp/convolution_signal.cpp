@@ -25,7 +25,7 @@ void Convolution::prepare_signal(const Tensor& x) {
     signal_forward = signal && plain && x.stride % lanes == 0;
     const Index products = products_of(taps);
     if (signal_forward) {
-        signal_weight = plan.reserve(products * whole_units(settings.shape.channels, lanes) * group_channels);
+        signal_weight = plan.reserve(products * round_up(settings.shape.channels, lanes) * group_channels);
         plan.need_scratch(pairs_at_once(products, x.stride) * products * x.stride);
     }
 }
@@ -35,7 +35,7 @@ void Convolution::prepare_signal_gradient() {
     if (!signal_backward) return;
     const Tensor& du = pool ? *full_gradient : plan.gradient(node);
     const Index products = products_of(taps);
-    signal_input_weight = plan.reserve(products * whole_units(group_channels, lanes) * settings.shape.channels);
+    signal_input_weight = plan.reserve(products * round_up(group_channels, lanes) * settings.shape.channels);
     plan.need_scratch(pairs_at_once(products, du.stride) * products * du.stride);
 }
 

@@ -26,11 +26,11 @@ void Convolution::prepare_pooling(const Tensor& x) {
     sparse_input = !average && !winograd_gradient && wants_input_gradient && (signal || (!is_signal() && w.kernel == Size{1, 3, 3})) &&
                    w.stride == Size{1, 1, 1} && w.dilation == Size{1, 1, 1};
     if (chosen) prepare_chosen();
-    padded_run = whole_units(segments[0].length, pairs ? 2 * lanes : lanes);
-    plan.need_scratch(winner_entries(pixels) * 2 + whole_units(settings.shape.channels, lanes));
+    padded_run = round_up(segments[0].length, pairs ? 2 * lanes : lanes);
+    plan.need_scratch(winner_entries(pixels) * 2 + round_up(settings.shape.channels, lanes));
     if (sparse_input) {
         window.channels = x.channels;
-        window.stride = whole_units(x.channels, lanes);
+        window.stride = round_up(x.channels, lanes);
         window.size = {1, x.size[1] + w.before[1] + w.after[1], x.size[2] + w.before[2] + w.after[2]};
         window.arrange();
         if (signal) plan.need_scratch(window.image + 64);

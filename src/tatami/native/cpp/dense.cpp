@@ -25,8 +25,6 @@ namespace tatami {
 
 namespace {
 
-Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
-
 class Dense : public Operation {
 public:
     Dense(Plan& owner, const Fused& with)

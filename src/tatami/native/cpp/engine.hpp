@@ -278,5 +278,6 @@ private:
 float* allocate_floats(Index count);
 void free_floats(float* memory);
 Index multiply_sizes(std::initializer_list<Index> sizes);  // throws DescriptionError when too large
+inline Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
 
 }  // namespace tatami

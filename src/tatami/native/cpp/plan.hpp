@@ -67,7 +67,7 @@ public:
     void backward(int first, int last);
     // All three at once.
     LossResult step(const std::int64_t* labels, const float* targets, float weight);
-    // Whether `step` takes every image through the whole network and back before the next one; see plan.cpp.
+    // Whether `step` takes every image through the whole network and back before the next one; see running.cpp.
     bool by_example() const { return by_example_; }
     void read_value(int node, float* to) const;
     void write_value(int node, const float* from);

@@ -32,8 +32,6 @@ namespace tatami {
 
 namespace {
 
-Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
-
 // Floats of a row, an odd number of cache lines.
 Index row_stride(Index floats) { return round_up(floats, 16) / 16 % 2 == 0 ? round_up(floats, 16) + 16 : round_up(floats, 16); }
 
