@@ -297,7 +297,8 @@ def test_embeddings(isa: str, vocabulary: int, features: int, shape: list[int], 
         step = native_one.train_step(parameters, x, target, KEY, {}, keep)
         np.testing.assert_allclose(step.output, expected.output, rtol=1e-5, atol=1e-4)
         wanted = expected.gradients["embedding"]["weight"]
-        allowed = 1e-5 * max(float(np.abs(wanted).max()), 1.0)
+        terms = float(np.abs(expected.value_gradients["embedding"]).sum()) / features  # a row's may cancel
+        allowed = 1e-5 * max(terms, 1.0)
         np.testing.assert_allclose(step.gradients["embedding"]["weight"], wanted, rtol=0, atol=allowed)
         if keep:
             assert not step.value_gradients["input"].any()

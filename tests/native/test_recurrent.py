@@ -86,7 +86,9 @@ def compare_recurrent(network: Network, isa: str, batch: int) -> None:
     program = Program(network, SquaredError("sum"), precision="f64")
     expected = program.train_step(parameters, x, target, key=KEY, keep=True)
     scales = Scales(network, expected)
-    relative = min(MOST, SPREAD * sqrt(roundings(network, batch)) * 2.0**-24)
+    # An activation may be off by 1e-6 (test_activations.py), the same way at every time, and the state carries it on.
+    own = 1e-6 * network.input_shape[0] * (len(network.nodes) - 1)
+    relative = min(MOST, SPREAD * sqrt(roundings(network, batch)) * 2.0**-24) + own
 
     poison(native_one, parameters, x)
     output = native_one.forward(parameters, x, False, KEY, {}, False).output
