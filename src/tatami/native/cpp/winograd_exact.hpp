@@ -24,71 +24,19 @@
 #pragma once
 
 #include "correlate.hpp"
-#include "fused_pooling.hpp"
+#include "winograd_two.hpp"
 
 namespace {
 
-using tatami::Index;
 using tatami::Winograd;
 
-// Four values through Bᵀ, in place.
-TATAMI_INLINE void transform_pair_line(Vector& a, Vector& b, Vector& c, Vector& d) {
-    const Vector first = a - c, second = b + c, third = c - b, fourth = b - d;
-    a = first;
-    b = second;
-    c = third;
-    d = fourth;
-}
-
-void transform_pair_patch(const float* input, Index line, Index pixel, float* to, Index position_stride) {
+void transform_patch_exactly(const float* input, Index line, Index pixel, float* to, Index position_stride) {
     Vector d[4][4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) d[i][j] = load(input + i * line + j * pixel);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) transform_pair_line(d[0][j], d[1][j], d[2][j], d[3][j]);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) transform_pair_line(d[i][0], d[i][1], d[i][2], d[i][3]);
+    transform_pair_patch(input, line, pixel, d);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) store(to + (i * 4 + j) * position_stride, d[i][j]);
-}
-
-// The 2×2 outputs of one tile for one vector of filters.
-TATAMI_INLINE void transform_pair_back(const float* product, Index position_stride, Vector bias, Vector y[4]) {
-    Vector s[2][4];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-        const Vector a = load(product + j * position_stride), b = load(product + (4 + j) * position_stride);
-        const Vector c = load(product + (8 + j) * position_stride), d = load(product + (12 + j) * position_stride);
-        s[0][j] = a + b + c;
-        s[1][j] = b - c - d;
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; ++i) {
-        y[2 * i] = s[i][0] + s[i][1] + s[i][2] + bias;
-        y[2 * i + 1] = s[i][1] - s[i][2] - s[i][3] + bias;
-    }
-}
-
-void store_pair_tile(const Winograd& job, Index row, Index column, Index filter, Vector y[4]) {
-    if (job.relu)
-        for (int i = 0; i < 4; ++i) y[i] = relu(y[i]);
-    if (job.pool) {
-        Integers code;
-        const Vector best = maximum_of_four(y[0], y[1], y[2], y[3], code);
-        store(job.output + row * job.output_line + column * job.output_pixel + filter, best);
-        if (job.code) store_bytes(job.code + row * job.code_line + column * job.code_stride + filter, code);
-        return;
-    }
-    for (int i = 0; i < 2; ++i)
-        for (int j = 0; j < 2; ++j) {
-            if (2 * row + i >= job.height || 2 * column + j >= job.width) continue;
-            float* const to = job.output + (2 * row + i) * job.output_line + (2 * column + j) * job.output_pixel + filter;
-            store(to, job.accumulate ? load(to) + y[2 * i + j] : y[2 * i + j]);
-        }
 }
 
 void winograd_exact(const Winograd& job) {
@@ -103,7 +51,7 @@ void winograd_exact(const Winograd& job) {
             const Index row = (first + t) / columns, column = (first + t) % columns;
             const float* const from = job.input + 2 * row * job.line + 2 * column * job.pixel;
             for (Index c = 0; c < job.pixel; c += lanes)
-                transform_pair_patch(from + c, job.line, job.pixel, patches + t * job.pixel + c, tiles * job.pixel);
+                transform_patch_exactly(from + c, job.line, job.pixel, patches + t * job.pixel + c, tiles * job.pixel);
         }
         const Segment channels{0, job.input_channels};
         for (Index panel = 0; panel < job.panels; ++panel) {
@@ -136,30 +84,14 @@ void winograd_exact(const Winograd& job) {
     }
 }
 
-// Three taps through G.
-TATAMI_INLINE void transform_pair_taps(Vector a, Vector b, Vector c, Vector to[4]) {
-    const Vector half = broadcast(0.5f), sum = (a + c) * half;
-    to[0] = a;
-    to[1] = multiply_add(b, half, sum);
-    to[2] = sum - b * half;
-    to[3] = c;
-}
-
 void winograd_exact_weight(const float* weight, float* transformed, Index input_channels, int vectors, bool reversed) {
     const Index width = vectors * lanes;
     for (Index c = 0; c < input_channels; ++c)
         for (Index lane = 0; lane < width; lane += lanes) {
-            Vector g[9];
-            for (int tap = 0; tap < 9; ++tap)
-                g[tap] = load(weight + ((reversed ? 8 - tap : tap) * input_channels + c) * width + lane);
-            Vector half_done[3][4];
-            for (int row = 0; row < 3; ++row) transform_pair_taps(g[row * 3], g[row * 3 + 1], g[row * 3 + 2], half_done[row]);
-            for (int column = 0; column < 4; ++column) {
-                Vector done[4];
-                transform_pair_taps(half_done[0][column], half_done[1][column], half_done[2][column], done);
-                for (int row = 0; row < 4; ++row)
-                    store(transformed + ((row * 4 + column) * input_channels + c) * width + lane, done[row]);
-            }
+            Vector done[16];
+            transform_nine_taps(weight + c * width + lane, input_channels * width, reversed, done);
+            for (int position = 0; position < 16; ++position)
+                store(transformed + (position * input_channels + c) * width + lane, done[position]);
         }
 }
 

@@ -24,77 +24,22 @@
 #pragma once
 
 #include "correlate.hpp"
-#include "fused_pooling.hpp"
+#include "winograd_two.hpp"
 
 namespace {
 
 using tatami::WinogradPairs;
 
-// Four values through Bᵀ, in place.
-TATAMI_INLINE void transform_line_of_four(Vector& a, Vector& b, Vector& c, Vector& d) {
-    const Vector first = a - c, second = b + c, third = c - b, fourth = b - d;
-    a = first;
-    b = second;
-    c = third;
-    d = fourth;
-}
-
 // One vector of channels of a patch; positions lie `step` numbers apart.
 void transform_patch_to_halves(const float* input, Index line, Index pixel, std::uint16_t* to, Index step) {
     Vector d[4][4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) d[i][j] = load(input + i * line + j * pixel);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) transform_line_of_four(d[0][j], d[1][j], d[2][j], d[3][j]);
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) transform_line_of_four(d[i][0], d[i][1], d[i][2], d[i][3]);
+    transform_pair_patch(input, line, pixel, d);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) {
             const Halves halves = round_to_halves(d[i][j]);
             std::memcpy(to + (i * 4 + j) * step, &halves, sizeof halves);
-        }
-}
-
-// The 2×2 outputs of one tile for one vector of filters.
-TATAMI_INLINE void outputs_of_products(const float* product, Index step, Vector bias, bool positive, Vector y[4]) {
-    Vector s[2][4];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-        const Vector a = load(product + j * step), b = load(product + (4 + j) * step);
-        const Vector c = load(product + (8 + j) * step), d = load(product + (12 + j) * step);
-        s[0][j] = a + b + c;
-        s[1][j] = b - c - d;
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; ++i) {
-        y[2 * i] = s[i][0] + s[i][1] + s[i][2] + bias;
-        y[2 * i + 1] = s[i][1] - s[i][2] - s[i][3] + bias;
-    }
-    if (positive)
-        for (int i = 0; i < 4; ++i) y[i] = relu(y[i]);
-}
-
-TATAMI_INLINE void store_outputs(const WinogradPairs& job, Index row, Index column, Index filter, const Vector y[4]) {
-    if (job.pool) {
-        float* const to = job.output + row * job.output_line + column * job.output_pixel + filter;
-        if (job.code == nullptr) {
-            store(to, larger(larger(larger(y[0], y[1]), y[2]), y[3]));
-            return;
-        }
-        Integers code;
-        store(to, maximum_of_four(y[0], y[1], y[2], y[3], code));
-        store_bytes(job.code + row * job.code_line + column * job.code_stride + filter, code);
-        return;
-    }
-    for (int i = 0; i < 2; ++i)
-        for (int j = 0; j < 2; ++j) {
-            if (2 * row + i >= job.height || 2 * column + j >= job.width) continue;
-            float* const to = job.output + (2 * row + i) * job.output_line + (2 * column + j) * job.output_pixel + filter;
-            store(to, job.accumulate ? load(to) + y[2 * i + j] : y[2 * i + j]);
         }
 }
 
@@ -121,9 +66,8 @@ void finish_panel(const WinogradPairs& job, Index panel, Index first, Index tile
         for (int v = 0; v < vectors; ++v) {
             const Index filter = panel * 2 * lanes + v * lanes;
             Vector y[4];
-            outputs_of_products(products + (t * vectors + v) * lanes, tiles * width, job.bias ? load(job.bias + filter) : zero(),
-                                job.relu, y);
-            store_outputs(job, (first + t) / columns, (first + t) % columns, filter, y);
+            transform_pair_back(products + (t * vectors + v) * lanes, tiles * width, job.bias ? load(job.bias + filter) : zero(), y);
+            store_pair_tile(job, (first + t) / columns, (first + t) % columns, filter, y);
         }
 }
 
@@ -143,33 +87,6 @@ void winograd_of_pairs(const WinogradPairs& job) {
         for (Index panel = 0; panel < job.panels; ++panel)
             finish_panel(job, panel, first, tiles, columns, job.scratch + 16 * tiles * job.pixel / 2);
         first += tiles;
-    }
-}
-
-// Three taps through G.
-TATAMI_INLINE void transform_three_taps(Vector a, Vector b, Vector c, Vector to[4]) {
-    const Vector half = broadcast(0.5f), sum = (a + c) * half;
-    to[0] = a;
-    to[1] = sum + b * half;
-    to[2] = sum - b * half;
-    to[3] = c;
-}
-
-// One vector of filters of one channel, whose taps lie `step` floats apart.
-TATAMI_INLINE void transform_nine_taps(const float* weight, Index step, bool reversed, Vector transformed[16]) {
-    Vector half_done[3][4];
-    for (int row = 0; row < 3; ++row) {
-        Vector g[3];
-        for (int column = 0; column < 3; ++column) {
-            const int tap = row * 3 + column;
-            g[column] = load(weight + (reversed ? 8 - tap : tap) * step);
-        }
-        transform_three_taps(g[0], g[1], g[2], half_done[row]);
-    }
-    for (int column = 0; column < 4; ++column) {
-        Vector done[4];
-        transform_three_taps(half_done[0][column], half_done[1][column], half_done[2][column], done);
-        for (int row = 0; row < 4; ++row) transformed[row * 4 + column] = done[row];
     }
 }
 
